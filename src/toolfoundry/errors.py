@@ -1,0 +1,104 @@
+"""Every exception that ToolFoundry raises on purpose, and the exit code the CLI gives it.
+
+    FoundryError                 1   something of ours went wrong
+    ├── InputError               3   a file, record or option of the user's is wrong
+    │   ├── RecordError          3   one line or field of an artifact: file, line, field, found, expected
+    │   └── VersionError         3   an artifact of a schema version this release does not read
+    ├── MissingExtra             2   an optional dependency is not installed
+    ├── SandboxError             4   the sandbox failed while it was running
+    │   └── SandboxUnavailable   4   the sandbox cannot start here; nothing is executed
+    ├── EndpointError            5   a model server failed after all retries
+    └── OutputError              6   an artifact cannot be written (disk full, no permission)
+
+A mistake of the *model* (bad JSON, unknown tool, a tool that raises) is never an exception: it is a
+`ToolResult.error` that the model reads. Exit code 1 is also what `check` gives when a gate failed;
+130 means interrupted.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "EndpointError",
+    "FoundryError",
+    "InputError",
+    "MissingExtra",
+    "OutputError",
+    "RecordError",
+    "SandboxError",
+    "SandboxUnavailable",
+    "VersionError",
+]
+
+
+class FoundryError(Exception):
+    """Base of all errors raised on purpose. `exit_code` is what the CLI exits with."""
+
+    exit_code: int = 1
+
+
+class InputError(FoundryError):
+    """Something the user gave is wrong; the message is one line and says what was expected."""
+
+    exit_code = 3
+
+
+class RecordError(InputError):
+    """One record of an artifact is wrong.
+
+    The message reads `FILE:LINE: field 'FIELD': found FOUND, expected EXPECTED`, with the parts that are known.
+    """
+
+    def __init__(
+        self,
+        *,
+        expected: str,
+        found: str | None = None,
+        field: str | None = None,
+        file: str | None = None,
+        line: int | None = None,
+    ) -> None:
+        self.file, self.line, self.field, self.found, self.expected = file, line, field, found, expected
+        place = "".join([file or "record", f":{line}" if line is not None else ""])
+        where = f" field '{field}':" if field else ""
+        what = f" found {found}, expected {expected}" if found is not None else f" expected {expected}"
+        super().__init__(f"{place}:{where}{what}")
+
+    def located(self, file: str, line: int) -> RecordError:
+        """The same error, saying which line of which file it belongs to."""
+        return RecordError(expected=self.expected, found=self.found, field=self.field, file=file, line=line)
+
+
+class VersionError(InputError):
+    """An artifact was written with a schema version that this release cannot read."""
+
+
+class MissingExtra(FoundryError):
+    """An optional dependency is needed and absent; the message is the one line to type."""
+
+    exit_code = 2
+
+    def __init__(self, extra: str, purpose: str) -> None:
+        self.extra = extra
+        super().__init__(f"{purpose} needs an optional dependency: pip install 'toolfoundry[{extra}]'")
+
+
+class SandboxError(FoundryError):
+    """The sandbox itself failed (not the tool in it)."""
+
+    exit_code = 4
+
+
+class SandboxUnavailable(SandboxError):
+    """The sandbox cannot be set up on this machine, so no tool code is run."""
+
+
+class EndpointError(FoundryError):
+    """A model server did not give a usable reply after all retries."""
+
+    exit_code = 5
+
+
+class OutputError(FoundryError):
+    """An artifact could not be written; what was written before is intact."""
+
+    exit_code = 6
