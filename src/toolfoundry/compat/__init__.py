@@ -1,0 +1,1 @@
+"""Drop-in replacements for functions of other people's code: one module an origin."""

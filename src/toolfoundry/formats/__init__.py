@@ -1,0 +1,1 @@
+"""Benchmark and framework file formats, in and out: one module a format."""

@@ -1,0 +1,318 @@
+"""Artifacts on disk: JSONL files of records with a versioned header line, and a run file beside each.
+
+    ENVS.jsonl            {"toolfoundry": "environments", "schema_version": 1}
+                          {"id": ..., ...}            one record a line, UTF-8, the same bytes for the same record
+    ENVS.run.json         when, where, with which config, seeds and package versions it was made
+
+A name that ends in `.zst` is compressed (extra `zst`). A writer appends and flushes record by record, so a process
+that is killed loses nothing it had written; a resumed writer cuts off a half-written last line and goes on. A reader
+names file and line of whatever it cannot read; with `skip_bad` it yields the good records and reports the bad ones.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib.metadata
+import io
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Generic, TypeVar
+
+import orjson
+from pydantic import JsonValue, ValidationError
+
+from toolfoundry import __version__
+from toolfoundry.errors import InputError, MissingExtra, OutputError, RecordError, VersionError
+from toolfoundry.types import EnvSpec, Record, Trajectory
+
+__all__ = ["KINDS", "SCHEMA_VERSION", "RecordWriter", "dump", "json_schema", "load_record", "read", "write_run_file"]
+
+SCHEMA_VERSION = 1
+KINDS: dict[str, type[Record]] = {"environments": EnvSpec, "trajectories": Trajectory}
+
+R = TypeVar("R", bound=Record)
+BadLine = Callable[[RecordError], None]
+
+
+def dump(record: Record) -> bytes:
+    """One line of JSONL, without its newline: fields in the order of their declaration, UTF-8."""
+    return orjson.dumps(record.model_dump(mode="json"))
+
+
+def load_record(kind: type[R], line: bytes) -> R:
+    """The record in one line. Raises RecordError (without file and line) for anything else."""
+    try:
+        value = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        raise RecordError(found=f"malformed JSON ({error})", expected=f"one {kind.__name__} as JSON") from None
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        raise _first_problem(error) from None
+
+
+def _first_problem(error: ValidationError) -> RecordError:
+    first = error.errors(include_url=False)[0]
+    field = ".".join(str(part) for part in first["loc"]) or None
+    context = first.get("ctx", {})
+    if isinstance(problem := context.get("error"), ValueError):  # our own validators say field, found and expected
+        return RecordError(expected=str(problem), field=field) if field else _parse_problem(str(problem))
+    found = orjson.dumps(first["input"], default=repr).decode()
+    return RecordError(found=found[:80] + ("…" if len(found) > 80 else ""), expected=first["msg"], field=field)
+
+
+def _parse_problem(text: str) -> RecordError:
+    field, _, rest = text.removeprefix("field ").partition(": ")
+    found, _, expected = rest.removeprefix("found ").partition(", expected ")
+    return RecordError(found=found, expected=expected, field=field.strip("'"))
+
+
+def json_schema(kind: str) -> dict[str, Any]:
+    """The published JSON Schema of one record of an artifact."""
+    schema = KINDS[kind].model_json_schema(mode="serialization")
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"ToolFoundry {kind}, schema version {SCHEMA_VERSION}",
+        **{key: value for key, value in schema.items() if key != "title"},
+    }
+
+
+# --- reading -------------------------------------------------------------------------------------------------------
+
+
+def read(path: Path, kind: type[R], *, skip_bad: bool = False, on_bad: BadLine | None = None) -> Iterator[R]:
+    """The records of an artifact, in file order.
+
+    Raises RecordError at the first line that cannot be read, unless `skip_bad`: then each is given to `on_bad`.
+    """
+    for number, line in _lines(path, kind):
+        try:
+            if not line.endswith(b"\n"):
+                raise RecordError(found="a truncated last line", expected="a line that ends in a newline")
+            yield load_record(kind, line)
+        except RecordError as error:
+            problem = error.located(str(path), number)
+            if not skip_bad:
+                raise problem from None
+            if on_bad is not None:
+                on_bad(problem)
+
+
+def _lines(path: Path, kind: type[Record]) -> Iterator[tuple[int, bytes]]:
+    """Numbered lines (from 2) after a checked header; empty lines are passed over."""
+    with _open_for_reading(path) as stream:
+        try:
+            header = stream.readline()
+            _check_header(header, path, kind)
+            for number, line in enumerate(stream, start=2):
+                if line.strip():
+                    yield number, line
+        except (OSError, EOFError) as error:
+            raise InputError(f"{path}: cannot be read: {error}") from error
+
+
+def _check_header(line: bytes, path: Path, kind: type[Record]) -> None:
+    wanted = next(name for name, record in KINDS.items() if record is kind)
+    expected = f'a header line {{"toolfoundry": "{wanted}", "schema_version": {SCHEMA_VERSION}}}'
+    try:
+        header: Any = orjson.loads(line)
+        found, version = header["toolfoundry"], header["schema_version"]
+    except (orjson.JSONDecodeError, KeyError, TypeError, IndexError):
+        text = line[:60].decode(errors="replace").strip() or "an empty file"
+        raise RecordError(found=text, expected=expected, file=str(path), line=1) from None
+    if found != wanted:
+        raise RecordError(found=f"an artifact of {found!r}", expected=expected, file=str(path), line=1)
+    if version != SCHEMA_VERSION:
+        raise VersionError(
+            f"{path}:1: field 'schema_version': found {version!r}, expected {SCHEMA_VERSION}; "
+            f"ToolFoundry {__version__} reads only this version"
+        )
+
+
+@contextlib.contextmanager
+def _open_for_reading(path: Path) -> Generator[BinaryIO | io.BufferedReader]:
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be opened: {error.strerror}") from error
+    with file:
+        if path.suffix == ".zst":
+            zstandard = _zstandard()
+            decompressed = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
+            try:
+                yield io.BufferedReader(decompressed)
+            except zstandard.ZstdError as error:
+                raise InputError(f"{path}: corrupt or truncated zstd data: {error}") from error
+        else:
+            yield file
+
+
+def _zstandard() -> Any:
+    try:
+        import zstandard
+    except ImportError:
+        raise MissingExtra("zst", "reading and writing .zst files") from None
+    return zstandard
+
+
+# --- writing -------------------------------------------------------------------------------------------------------
+
+
+class RecordWriter(Generic[R]):
+    """Appends records to one artifact, flushing each, under a lock that keeps a second writer out.
+
+    `mode`: "new" refuses an existing file, "overwrite" replaces it, "resume" keeps its good records: they are given
+    one by one to `on_kept`, and a half-written last line is cut off. A write that fails (disk full) is undone, so
+    that the file always ends after a whole record.
+    """
+
+    def __init__(
+        self, path: Path, kind: type[R], mode: str = "new", on_kept: Callable[[R], None] | None = None
+    ) -> None:
+        self.path, self.kind = path, kind
+        exists = path.exists() and path.stat().st_size > 0
+        if exists and mode == "new":
+            raise OutputError(f"{path} exists; add --resume to go on with it or --force to replace it")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("r+b" if exists else "wb", buffering=0)
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._file.close()
+            raise OutputError(f"{path}: another process is writing it") from None
+        self._compress: Any = _zstandard().ZstdCompressor() if path.suffix == ".zst" else None
+        if exists and mode == "resume":
+            self._keep_good_part(on_kept)
+        else:
+            self._file.truncate(0)
+            self._append(self._header())
+
+    def write(self, record: R) -> None:
+        self._append(dump(record) + b"\n")
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> RecordWriter[R]:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def _header(self) -> bytes:
+        name = next(name for name, record in KINDS.items() if record is self.kind)
+        return orjson.dumps({"toolfoundry": name, "schema_version": SCHEMA_VERSION}) + b"\n"
+
+    def _append(self, data: bytes) -> None:
+        if self._compress is not None:
+            data = self._compress.compress(data)
+        start = self._file.seek(0, os.SEEK_END)
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[self._file.write(view) :]
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self._file.truncate(start)
+            raise OutputError(f"{self.path}: {error.strerror}; everything before this record is intact") from error
+
+    def _keep_good_part(self, on_kept: Callable[[R], None] | None) -> None:
+        """Reads what is there; a damaged tail is cut off, damage before the last line is an error."""
+        if self._compress is not None:
+            self._cut_compressed_tail()
+        else:
+            self._cut_tail()
+        if self._file.seek(0, os.SEEK_END) == 0:
+            self._append(self._header())
+        for record in read(self.path, self.kind):
+            if on_kept is not None:
+                on_kept(record)
+
+    def _cut_tail(self) -> None:
+        size = self._file.seek(0, os.SEEK_END)
+        position = size
+        while position > 0:
+            start = max(0, position - 65536)
+            self._file.seek(start)
+            block = self._file.read(position - start)
+            if (newline := block.rfind(b"\n")) >= 0:
+                self._file.truncate(start + newline + 1)
+                return
+            position = start
+        self._file.truncate(0)
+
+    def _cut_compressed_tail(self) -> None:
+        """Each record is a frame of its own; the first frame that does not decompress begins the damaged tail."""
+        zstandard = _zstandard()
+        good = 0
+        while True:
+            frame = zstandard.ZstdDecompressor().decompressobj()
+            position = good
+            try:
+                while not frame.eof:
+                    self._file.seek(position)
+                    if not (chunk := self._file.read(65536)):
+                        self._file.truncate(good)
+                        return
+                    position += len(chunk)
+                    frame.decompress(chunk)
+            except zstandard.ZstdError:
+                self._file.truncate(good)
+                return
+            good = position - len(frame.unused_data)
+
+
+def write_run_file(
+    artifact: Path,
+    *,
+    command: Sequence[str],
+    config: Mapping[str, JsonValue],
+    counts: Mapping[str, JsonValue],
+    started: float,
+) -> Path:
+    """Writes `NAME.run.json` beside the artifact: everything that is true of this run and not of its records.
+
+    `config` is the run's whole configuration, seeds included; it must hold no keys. Clock, host and versions are
+    here so that they are not in the records, which are the same bytes on every machine.
+    """
+    stem = artifact.name.removesuffix(".zst").removesuffix(".jsonl")
+    path = artifact.with_name(f"{stem}.run.json")
+    packages = ("toolfoundry", "pydantic", "orjson", "jsonschema-rs", "openai", "zstandard")
+    document = {
+        "toolfoundry": "run",
+        "schema_version": SCHEMA_VERSION,
+        "command": list(command),
+        "config": dict(config),
+        "counts": dict(counts),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
+        "seconds": round(time.time() - started, 3),
+        "python": platform.python_version(),
+        "platform": f"{sys.platform}-{platform.machine()}",
+        "packages": {name: about for name in packages if (about := _about(name))},
+    }
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        temporary.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")
+        temporary.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
+    return path
+
+
+def _about(package: str) -> dict[str, str] | None:
+    try:
+        distribution = importlib.metadata.distribution(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    fields: dict[str, Any] = distribution.metadata.json
+    licence = str(fields.get("license_expression") or fields.get("license") or "not stated")
+    return {"version": distribution.version, "licence": licence.splitlines()[0]}
