@@ -29,7 +29,7 @@ _DIGITS = r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?"
 _NUMBER = re.compile(rf"(?<![\w.])(?<!\d[,:/\-])(?<![eE][+\-])([+\-]?{_DIGITS})(?:[eE]([+\-]?\d+))?(?![\w]|[.,:/\-]\d)")
 _WHOLE_NUMBER = re.compile(rf"[+\-]?{_DIGITS}(?:[eE][+\-]?\d+)?\.?")
 _TOKEN = re.compile(rf"{_DIGITS}|[^\W_]+|[$€£¥₹%°×+#&@<>=−]|(?<!\w)-(?=\d)")
-_MONTHS = "january february march april may june july august september october november december".split()  # noqa: SIM905
+_MONTHS = "january february march april may june july august september october november december".split()
 _MONTH = "(" + "|".join(f"{name[:3]}(?:{name[3:]})?" if name != "may" else "may" for name in _MONTHS) + r"|sept)\.?"
 _DATES = (
     re.compile(r"(?<![\d\-/.])(?P<y>\d{4})([-/.])(?P<m>\d{1,2})\2(?P<d>\d{1,2})(?![\d\-/]|\.\d)"),

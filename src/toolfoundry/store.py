@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Generic, TypeVar
+from typing import Any, BinaryIO, Generic, Literal, TypeVar
 
 import orjson
 from pydantic import JsonValue, ValidationError
@@ -31,11 +31,22 @@ from toolfoundry import __version__
 from toolfoundry.errors import InputError, MissingExtra, OutputError, RecordError, VersionError
 from toolfoundry.types import EnvSpec, Record, Trajectory
 
-__all__ = ["KINDS", "SCHEMA_VERSION", "RecordWriter", "dump", "json_schema", "load_record", "read", "write_run_file"]
+__all__ = [
+    "KINDS",
+    "SCHEMA_VERSION",
+    "RecordWriter",
+    "WriteMode",
+    "dump",
+    "json_schema",
+    "load_record",
+    "read",
+    "write_run_file",
+]
 
 SCHEMA_VERSION = 1
 KINDS: dict[str, type[Record]] = {"environments": EnvSpec, "trajectories": Trajectory}
 
+WriteMode = Literal["new", "overwrite", "resume"]
 R = TypeVar("R", bound=Record)
 BadLine = Callable[[RecordError], None]
 
@@ -167,13 +178,13 @@ def _zstandard() -> Any:
 class RecordWriter(Generic[R]):
     """Appends records to one artifact, flushing each, under a lock that keeps a second writer out.
 
-    `mode`: "new" refuses an existing file, "overwrite" replaces it, "resume" keeps its good records: they are given
-    one by one to `on_kept`, and a half-written last line is cut off. A write that fails (disk full) is undone, so
-    that the file always ends after a whole record.
+    `mode`: "new" refuses an existing file, "overwrite" replaces it, "resume" goes on with it: a half-written last
+    line is cut off, and each record found is given to `keep`, which says whether it stays (a failed rollout that is
+    to be done again does not). A write that fails (disk full) is undone: the file always ends after a whole record.
     """
 
     def __init__(
-        self, path: Path, kind: type[R], mode: str = "new", on_kept: Callable[[R], None] | None = None
+        self, path: Path, kind: type[R], mode: WriteMode = "new", keep: Callable[[R], bool] = lambda _: True
     ) -> None:
         self.path, self.kind = path, kind
         exists = path.exists() and path.stat().st_size > 0
@@ -191,7 +202,7 @@ class RecordWriter(Generic[R]):
             raise OutputError(f"{path}: another process is writing it") from None
         self._compress: Any = _zstandard().ZstdCompressor() if path.suffix == ".zst" else None
         if exists and mode == "resume":
-            self._keep_good_part(on_kept)
+            self._go_on(keep)
         else:
             self._file.truncate(0)
             self._append(self._header())
@@ -225,17 +236,28 @@ class RecordWriter(Generic[R]):
                 self._file.truncate(start)
             raise OutputError(f"{self.path}: {error.strerror}; everything before this record is intact") from error
 
-    def _keep_good_part(self, on_kept: Callable[[R], None] | None) -> None:
-        """Reads what is there; a damaged tail is cut off, damage before the last line is an error."""
+    def _go_on(self, keep: Callable[[R], bool]) -> None:
         if self._compress is not None:
             self._cut_compressed_tail()
         else:
             self._cut_tail()
         if self._file.seek(0, os.SEEK_END) == 0:
             self._append(self._header())
-        for record in read(self.path, self.kind):
-            if on_kept is not None:
-                on_kept(record)
+        if sum(not keep(record) for record in read(self.path, self.kind)) == 0:
+            return
+        rest = self.path.with_name(self.path.name + ".tmp")
+        with RecordWriter(rest, self.kind, "overwrite") as writer:
+            for record in read(self.path, self.kind):
+                if keep(record):
+                    writer.write(record)
+            rest.replace(self.path)
+            self._file.close()
+            self._file = writer.detach()
+
+    def detach(self) -> io.FileIO:
+        """The open, locked file; the writer must not be used after this."""
+        file, self._file = self._file, io.FileIO(os.devnull, "wb")
+        return file
 
     def _cut_tail(self) -> None:
         size = self._file.seek(0, os.SEEK_END)

@@ -86,8 +86,8 @@ class ToolResult(Record):
 
     `error` is text the model can act on and starts with a stable kind and a colon:
     `malformed_call`, `unknown_tool`, `raised` (then `ExceptionType: message`), `timeout`, `memory`, `output`
-    (result too large or not representable), `killed` (the tool brought its process down). With an error, content
-    is "".
+    (result too large or not representable), `killed` (the tool brought its process down), `limit` (not executed:
+    more calls than the rollout allows). With an error, content is "".
     """
 
     call_id: str
@@ -183,14 +183,15 @@ class Goal(Record):
     """A tool and the typed answer that some call to it must produce.
 
     `needs` are the goals that must be solved before this one can be; None means the edges are not known.
-    `echo_ok` says that the answer rightly stands in the gold call's own arguments (a maximum, a ranking).
+    `echo_ok` says that the answer rightly stands in the gold call's own arguments (a maximum, a ranking); None means
+    that no gold call is known: then such a hit counts, and is reported as `echo_possible`.
     """
 
     id: str
     tool: str
     answer: Answer
     needs: tuple[str, ...] | None = ()
-    echo_ok: bool = False
+    echo_ok: bool | None = False
 
 
 class GoalProof(Record):

@@ -198,7 +198,7 @@ def _goals(row: dict[str, JsonValue], names: set[str]) -> tuple[Goal, ...]:
         for golden in cast("list[str]", answers):
             if not golden.strip():
                 raise RecordError(field=field, found="an empty golden answer", expected="some text")
-            goals.append(Goal(id=f"g{len(goals) + 1}", tool=tool, answer=infer(golden), needs=None))
+            goals.append(Goal(id=f"g{len(goals) + 1}", tool=tool, answer=infer(golden), needs=None, echo_ok=None))
     if not goals:
         raise RecordError(field="unsolved_set", found="no golden answer", expected="at least one")
     return tuple(goals)

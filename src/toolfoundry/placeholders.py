@@ -1,0 +1,143 @@
+"""Arguments without knowledge: valid under a tool's JSON Schema, and made from nothing else.
+
+Scripted policies play with them and gates probe with them: whoever gets an answer this way has not used the tool.
+Covers the keywords that tool schemas use (type, enum, const, default, properties, required, items, minItems,
+minimum, maximum, exclusive bounds, minLength, maxLength, format, anyOf/oneOf/allOf by their first branch); `pattern`
+only where one of a few common shapes matches.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Mapping
+from typing import Any, cast
+
+from pydantic import JsonValue
+
+__all__ = ["placeholder_arguments", "random_arguments"]
+
+Schema = Mapping[str, Any]
+
+_FORMATS = {
+    "date": "2000-01-01",
+    "date-time": "2000-01-01T00:00:00Z",
+    "time": "12:00:00",
+    "email": "name@example.org",
+    "uri": "https://example.org",
+    "uuid": "00000000-0000-4000-8000-000000000000",
+    "ipv4": "192.0.2.1",
+}
+_SHAPES = (
+    "2000-01-01",
+    "2000-01",
+    "2000",
+    "12:00",
+    "1",
+    "12",
+    "123",
+    "A",
+    "AB",
+    "ABC",
+    "a",
+    "example",
+    "AB12",
+    "01/01/2000",
+)
+_WORDS = ("alpha", "river", "north", "seven", "green", "basic", "daily", "local", "first", "other")
+
+
+def placeholder_arguments(parameters: Schema, *, optional: bool = False) -> dict[str, JsonValue]:
+    """The plainest valid arguments: required parameters only, or `optional` ones too."""
+    return _object(parameters, None, optional)
+
+
+def random_arguments(parameters: Schema, rng: random.Random) -> dict[str, JsonValue]:
+    """Random valid arguments: each optional parameter is given with probability one half."""
+    return _object(parameters, rng, optional=False)
+
+
+def _object(schema: Schema, rng: random.Random | None, optional: bool) -> dict[str, JsonValue]:
+    required = set(cast("list[str]", schema.get("required") or []))
+    properties = cast("dict[str, Schema]", schema.get("properties") or {})
+    chosen = {
+        name: property_schema
+        for name, property_schema in properties.items()
+        if name in required or optional or (rng is not None and rng.random() < 0.5)
+    }
+    values = {name: _value(property_schema, rng, optional) for name, property_schema in chosen.items()}
+    return {**values, **dict.fromkeys(sorted(required - set(properties)), "example")}
+
+
+def _value(schema: Schema, rng: random.Random | None, optional: bool) -> JsonValue:
+    if "const" in schema:
+        return schema["const"]
+    if schema.get("enum"):
+        options = cast("list[JsonValue]", schema["enum"])
+        return options[0] if rng is None else rng.choice(options)
+    if rng is None and schema.get("default") is not None:
+        return schema["default"]
+    for keyword in ("anyOf", "oneOf", "allOf"):
+        if schema.get(keyword):
+            return _value(schema[keyword][0], rng, optional)
+    kind = schema.get("type", "string")
+    if isinstance(kind, list):
+        kinds = cast("list[str]", kind)
+        kind = next((name for name in kinds if name != "null"), "null")
+    match kind:
+        case "boolean":
+            return False if rng is None else rng.random() < 0.5
+        case "integer":
+            return _integer(schema, rng)
+        case "number":
+            return _number(schema, rng)
+        case "array":
+            count = int(schema.get("minItems", 1)) if rng is None else int(schema.get("minItems", 0)) + rng.randrange(3)
+            items = schema.get("items")
+            item: Schema = cast(Schema, items) if isinstance(items, dict) else {"type": "string"}
+            count = min(count, int(schema.get("maxItems", count)))
+            return [_value(item, rng, optional) for _ in range(count)]
+        case "object":
+            return _object(schema, rng, optional)
+        case "null":
+            return None
+        case _:
+            return _string(schema, rng)
+
+
+def _bounds(schema: Schema, step: float) -> tuple[float | None, float | None]:
+    low, high = schema.get("minimum"), schema.get("maximum")
+    if (above := schema.get("exclusiveMinimum")) is not None and not isinstance(above, bool):
+        low = above + step
+    if (below := schema.get("exclusiveMaximum")) is not None and not isinstance(below, bool):
+        high = below - step
+    return low, high
+
+
+def _integer(schema: Schema, rng: random.Random | None) -> int:
+    low, high = _bounds(schema, 1)
+    multiple = int(schema.get("multipleOf") or 1)
+    first = int(low) if low is not None else min(1, int(high)) if high is not None else 1
+    first = -(-first // multiple) * multiple
+    last = int(high) if high is not None else first + 100 * multiple
+    return first if rng is None else first + multiple * rng.randrange(max(1, (last - first) // multiple + 1))
+
+
+def _number(schema: Schema, rng: random.Random | None) -> float:
+    low, high = _bounds(schema, 1e-6)
+    first = low if low is not None else min(1.0, high) if high is not None else 1.0
+    last = high if high is not None else first + 100
+    return first if rng is None else round(rng.uniform(first, last), 3)
+
+
+def _string(schema: Schema, rng: random.Random | None) -> str:
+    if schema.get("format") in _FORMATS:
+        return _FORMATS[schema["format"]]
+    if pattern := schema.get("pattern"):
+        try:
+            return next((shape for shape in _SHAPES if re.search(pattern, shape)), "example")
+        except re.error:
+            return "example"
+    text = "example" if rng is None else rng.choice(_WORDS)
+    text = text.ljust(int(schema.get("minLength", 0)), "x")
+    return text[: int(schema["maxLength"])] if "maxLength" in schema else text
