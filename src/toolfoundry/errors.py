@@ -17,6 +17,9 @@ A mistake of the *model* (bad JSON, unknown tool, a tool that raises) is never a
 
 from __future__ import annotations
 
+import orjson
+from pydantic import ValidationError
+
 __all__ = [
     "EndpointError",
     "FoundryError",
@@ -27,6 +30,7 @@ __all__ = [
     "SandboxError",
     "SandboxUnavailable",
     "VersionError",
+    "invalid_field",
 ]
 
 
@@ -42,10 +46,11 @@ class InputError(FoundryError):
     exit_code = 3
 
 
-class RecordError(InputError):
+class RecordError(InputError, ValueError):
     """One record of an artifact is wrong.
 
-    The message reads `FILE:LINE: field 'FIELD': found FOUND, expected EXPECTED`, with the parts that are known.
+    The message reads `FILE:LINE: field 'FIELD': found FOUND, expected EXPECTED`, with the parts that are known. It is
+    a ValueError too, so that a record's own validator can raise it.
     """
 
     def __init__(
@@ -66,6 +71,17 @@ class RecordError(InputError):
     def located(self, file: str, line: int) -> RecordError:
         """The same error, saying which line of which file it belongs to."""
         return RecordError(expected=self.expected, found=self.found, field=self.field, file=file, line=line)
+
+
+def invalid_field(error: ValidationError, prefix: str = "") -> RecordError:
+    """The first problem that pydantic found, as field, found and expected."""
+    first = error.errors(include_url=False)[0]
+    field = ".".join(str(part) for part in ((prefix,) if prefix else ()) + first["loc"]) or None
+    if isinstance(problem := first.get("ctx", {}).get("error"), RecordError):  # a validator of ours has said it all
+        return problem
+    found = orjson.dumps(first["input"], default=repr).decode()
+    expected = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+    return RecordError(found=found[:80] + ("…" if len(found) > 80 else ""), expected=expected, field=field)
 
 
 class VersionError(InputError):

@@ -28,7 +28,7 @@ import orjson
 from pydantic import JsonValue, ValidationError
 
 from toolfoundry import __version__
-from toolfoundry.errors import InputError, MissingExtra, OutputError, RecordError, VersionError
+from toolfoundry.errors import InputError, MissingExtra, OutputError, RecordError, VersionError, invalid_field
 from toolfoundry.types import EnvSpec, Record, Trajectory
 
 __all__ = [
@@ -65,23 +65,7 @@ def load_record(kind: type[R], line: bytes) -> R:
     try:
         return kind.model_validate(value)
     except ValidationError as error:
-        raise _first_problem(error) from None
-
-
-def _first_problem(error: ValidationError) -> RecordError:
-    first = error.errors(include_url=False)[0]
-    field = ".".join(str(part) for part in first["loc"]) or None
-    context = first.get("ctx", {})
-    if isinstance(problem := context.get("error"), ValueError):  # our own validators say field, found and expected
-        return RecordError(expected=str(problem), field=field) if field else _parse_problem(str(problem))
-    found = orjson.dumps(first["input"], default=repr).decode()
-    return RecordError(found=found[:80] + ("…" if len(found) > 80 else ""), expected=first["msg"], field=field)
-
-
-def _parse_problem(text: str) -> RecordError:
-    field, _, rest = text.removeprefix("field ").partition(": ")
-    found, _, expected = rest.removeprefix("found ").partition(", expected ")
-    return RecordError(found=found, expected=expected, field=field.strip("'"))
+        raise invalid_field(error) from None
 
 
 def json_schema(kind: str) -> dict[str, Any]:
@@ -245,7 +229,7 @@ class RecordWriter(Generic[R]):
             self._append(self._header())
         if sum(not keep(record) for record in read(self.path, self.kind)) == 0:
             return
-        rest = self.path.with_name(self.path.name + ".tmp")
+        rest = self.path.with_name(f".rewriting-{self.path.name}")  # the ending says how it is compressed
         with RecordWriter(rest, self.kind, "overwrite") as writer:
             for record in read(self.path, self.kind):
                 if keep(record):

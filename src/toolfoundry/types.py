@@ -14,6 +14,8 @@ from typing import Any, Literal
 import orjson
 from pydantic import BaseModel, ConfigDict, JsonValue, model_validator
 
+from toolfoundry.errors import RecordError
+
 __all__ = [
     "PRESETS",
     "Answer",
@@ -285,25 +287,22 @@ class EnvSpec(Record):
     @model_validator(mode="after")
     def _consistent(self) -> EnvSpec:
         names = [tool.name for tool in self.tools]
-        if twice := {name for name in names if names.count(name) > 1}:
-            raise ValueError(f"field 'tools': found two tools named {min(twice)!r}, expected distinct names")
+        if twice := sorted(name for name in set(names) if names.count(name) > 1):
+            raise RecordError(field="tools", found=f"two tools named {twice[0]!r}", expected="distinct names")
         if not self.goals:
-            raise ValueError("field 'goals': found none, expected at least one (no goal, nothing to reward)")
+            raise RecordError(field="goals", found="none", expected="at least one (without goals nothing is rewarded)")
         seen: set[str] = set()
         for goal in self.goals:
             if goal.id in seen:
-                raise ValueError(f"field 'goals': found the id {goal.id!r} twice, expected distinct ids")
+                raise RecordError(field="goals", found=f"the id {goal.id!r} twice", expected="distinct ids")
             if goal.tool not in names:
-                raise ValueError(f"field 'goals': found the tool {goal.tool!r}, expected one of {names}")
-            for need in goal.needs or ():
-                if need not in seen:
-                    raise ValueError(
-                        f"field 'goals': goal {goal.id!r} needs {need!r}, expected an earlier goal "
-                        "(goals are in topological order)"
-                    )
+                raise RecordError(field=f"goals.{goal.id}.tool", found=repr(goal.tool), expected=f"one of {names}")
+            if late := [need for need in goal.needs or () if need not in seen]:
+                expected = "ids of earlier goals (goals are in topological order)"
+                raise RecordError(field=f"goals.{goal.id}.needs", found=repr(late[0]), expected=expected)
             seen.add(goal.id)
         if self.id and self.id != (expected := content_id(self)):
-            raise ValueError(f"field 'id': found {self.id!r}, expected {expected!r} (the hash of the content)")
+            raise RecordError(field="id", found=repr(self.id), expected=f"{expected!r} (the hash of the content)")
         return self
 
 

@@ -10,7 +10,6 @@ release) no gold calls: goals get the ids g1, g2, ... in the order of `unsolved_
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -21,13 +20,13 @@ import orjson
 from pydantic import JsonValue, ValidationError
 
 from toolfoundry.answers import infer, spelling
-from toolfoundry.errors import InputError, RecordError
+from toolfoundry.errors import InputError, RecordError, invalid_field
+from toolfoundry.sources import parse_source
 from toolfoundry.types import EnvSpec, Goal, Message, Provenance, Scenario, ScenarioKind, Tool, ToolCall, ToolSchema
 
 __all__ = ["from_row", "read_ftrl", "to_row"]
 
 _FIELDS = ("messages", "tools", "codes", "unsolved_set", "solve_rate", "data_source", "split", "answer")
-_MAX_SOURCE = 1 << 20  # characters; what is longer is no tool
 
 
 def read_ftrl(
@@ -90,7 +89,7 @@ def from_row(line: bytes, *, location: str | None = None) -> EnvSpec:
             provenance=provenance,
         )
     except ValidationError as error:
-        raise RecordError(expected=str(error.errors()[0]["msg"])) from None
+        raise invalid_field(error) from None
     if to_row(spec, with_gold="gt_tool_call" in fields) != text:
         spec = spec.replace(provenance=provenance.model_copy(update={"original": text}))
     return spec
@@ -173,18 +172,11 @@ def _tools(row: dict[str, JsonValue]) -> tuple[Tool, ...]:
 
 
 def _check_source(name: str, source: str) -> None:
-    """Parses without executing: a tool that can never run is better found here than in a rollout."""
-    field = f"codes.{name}"
-    if len(source) > _MAX_SOURCE:
-        raise RecordError(field=field, found=f"{len(source)} characters", expected=f"at most {_MAX_SOURCE}")
+    """A tool that can never run is better found here than in a rollout."""
     try:
-        ast.parse(source)
-    except SyntaxError as error:
-        raise RecordError(
-            field=field, found=f"{error.msg} in line {error.lineno}", expected="Python source that parses"
-        ) from None
-    except (ValueError, RecursionError, MemoryError) as error:
-        raise RecordError(field=field, found=f"{error or 'nesting too deep'}", expected="Python source") from None
+        parse_source(source)
+    except ValueError as error:
+        raise RecordError(field=f"codes.{name}", found=str(error), expected="Python source that parses") from None
 
 
 def _goals(row: dict[str, JsonValue], names: set[str]) -> tuple[Goal, ...]:
@@ -229,12 +221,14 @@ def _prompt(row: dict[str, JsonValue]) -> tuple[Message, ...]:
     messages = row.get("messages")
     if not isinstance(messages, list) or not messages:
         raise RecordError(field="messages", found=_short(messages), expected="a list of messages")
+    return tuple(_message(message, index) for index, message in enumerate(messages))
+
+
+def _message(value: JsonValue, index: int) -> Message:
     try:
-        return tuple(Message.model_validate(message) for message in messages)
+        return Message.model_validate(value)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise RecordError(field=f"messages.{where}", found=_short(first["input"]), expected=first["msg"]) from None
+        raise invalid_field(error, f"messages.{index}") from None
 
 
 def _question(prompt: tuple[Message, ...]) -> str:

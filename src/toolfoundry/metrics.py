@@ -1,0 +1,109 @@
+"""Aggregates over trajectories: means with standard errors, by scenario, with what could not be scored counted apart.
+
+The standard error is that of the mean over trajectories (sample standard deviation / sqrt n); it is None for n < 2,
+and a mean over nothing is None, never 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+
+from toolfoundry.reward import score_trajectory
+from toolfoundry.types import Record, Score, Trajectory
+
+__all__ = ["METRICS", "Group", "Metric", "Summary", "summarise"]
+
+
+class Metric(Record):
+    """A mean with its standard error over n scored trajectories."""
+
+    mean: float | None
+    stderr: float | None
+    n: int
+
+
+class Group(Record):
+    """The metrics of one scenario ("all" for every trajectory); `unscored` counts infrastructure failures."""
+
+    scenario: str
+    n: int
+    unscored: int
+    metrics: dict[str, Metric]
+
+
+class Summary(Record):
+    """A policy's results: one group for all, one for each scenario present, and why rollouts stopped or failed."""
+
+    policy: str
+    groups: tuple[Group, ...]
+    stops: dict[str, int]
+    errors: dict[str, int]
+
+    @property
+    def overall(self) -> Group:
+        return self.groups[0]
+
+
+METRICS: dict[str, Callable[[Score], float | None]] = {
+    "score": lambda score: score.value,
+    "solve_p": lambda score: score.strict.precision,
+    "solve_r": lambda score: score.strict.recall,
+    "solve_f1": lambda score: score.strict.f1,
+    "answer": lambda score: None if score.answer_right is None else float(score.answer_right),
+    "paper_solve_p": lambda score: score.paper.precision,
+    "paper_solve_r": lambda score: score.paper.recall,
+    "paper_solve_f1": lambda score: score.paper.f1,
+    "calls": lambda score: float(score.strict.calls),
+    "turns": lambda score: float(score.turns),
+    "malformed": lambda score: float(score.malformed),
+    "echo_possible": lambda score: float(score.echo_possible),
+}
+
+
+def summarise(trajectories: Iterable[Trajectory]) -> list[Summary]:
+    """One summary for each policy, in the order in which they first appear."""
+    by_policy: dict[str, list[tuple[str, Score | None]]] = {}
+    stops: dict[str, Counter[str]] = {}
+    errors: dict[str, Counter[str]] = {}
+    for trajectory in trajectories:
+        name = trajectory.policy
+        by_policy.setdefault(name, []).append((trajectory.task.kind or "unknown", score_trajectory(trajectory)))
+        stops.setdefault(name, Counter())[trajectory.stop] += 1
+        if trajectory.error is not None:
+            errors.setdefault(name, Counter())[trajectory.error] += 1
+    return [
+        Summary(
+            policy=name,
+            groups=tuple(_groups(rows)),
+            stops=dict(sorted(stops[name].items())),
+            errors=dict(errors.get(name, Counter[str]()).most_common(20)),
+        )
+        for name, rows in by_policy.items()
+    ]
+
+
+def _groups(rows: Sequence[tuple[str, Score | None]]) -> Iterable[Group]:
+    yield _group("all", [score for _, score in rows])
+    for scenario in sorted({kind for kind, _ in rows}):
+        yield _group(scenario, [score for kind, score in rows if kind == scenario])
+
+
+def _group(scenario: str, scores: Sequence[Score | None]) -> Group:
+    scored = [score for score in scores if score is not None]
+    metrics = {
+        name: _metric([v for score in scored if (v := value(score)) is not None]) for name, value in METRICS.items()
+    }
+    return Group(scenario=scenario, n=len(scores), unscored=len(scores) - len(scored), metrics=metrics)
+
+
+def _metric(values: Sequence[float]) -> Metric:
+    n = len(values)
+    if n == 0:
+        return Metric(mean=None, stderr=None, n=0)
+    mean = math.fsum(values) / n
+    if n == 1:
+        return Metric(mean=mean, stderr=None, n=1)
+    variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1)
+    return Metric(mean=mean, stderr=math.sqrt(variance / n), n=n)
