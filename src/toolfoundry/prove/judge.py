@@ -1,0 +1,120 @@
+"""What counts as proved: neither an error report, nor an answer that the call itself has brought along.
+
+An answer that stands in the call's arguments counts only if the code *computes* it: changing the data beside it
+(other numbers, the order of words) gives a result of the same form in which other data stands in the answer's place.
+Quoting an argument never passes, nor does quoting it on condition of another. Part of the search program, so: standard
+library only.
+
+Not covered: computations whose result takes another form when the data changes; they are not proved.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from toolfoundry.answers import holds, stands_in
+from toolfoundry.prove.origins import Path, leaves, schema_at, words
+from toolfoundry.types import Answer
+
+_ERROR_TEXT = re.compile(
+    r"\s*[\"'(\[]*(?:error|an error occur|invalid|unsupported|exception|traceback|failed|missing required|"
+    r"unrecogni[sz]ed)",
+    re.IGNORECASE,
+)
+_DATUM = re.compile(r"[^\W_]+(?:[.,:/\-][^\W_]+)*")
+
+
+def reports_error(content: str) -> bool:
+    """Whether a result that ended without exception reports an error all the same.
+
+    >>> reports_error('{"error": "no such town"}'), reports_error('{"error": null, "town": "Prüm"}')
+    (True, False)
+    """
+    if content.lstrip()[:1] == "{":
+        try:
+            value = json.loads(content)
+        except ValueError:
+            value = None
+        if isinstance(value, dict):
+            fields = {str(key).lower(): item for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+            status = str(fields.get("status", "")).lower()
+            return bool(
+                fields.get("error") or fields.get("errors") or fields.get("success") is False or "error" in status
+            )
+    return _ERROR_TEXT.match(content) is not None
+
+
+def replaced(arguments: dict[str, Any], path: Path, value: Any) -> dict[str, Any]:
+    """The arguments with the value at a path changed; containers on the way are copied."""
+    result: Any = dict(arguments)
+    here = result
+    for key, following in zip(path[:-1], path[1:], strict=False):
+        child = here.get(key) if isinstance(here, dict) else here[key]
+        if child is None:
+            child = [] if isinstance(following, int) else {}
+        here[key] = child = list(child) if isinstance(child, list) else dict(child)  # pyright: ignore[reportUnknownArgumentType]
+        here = child
+    here[path[-1]] = value
+    return result
+
+
+def computed(
+    answer: Answer, arguments: dict[str, Any], schema: Any, content: str, run: Callable[[dict[str, Any]], str | None]
+) -> bool:
+    """Whether the code computes an answer that stands in the call's arguments.
+
+    Args:
+        content: the result of the call itself.
+        run: executes a call; None stands for an error of any kind.
+    """
+    shape, seen = _shape(content, arguments), set[str]()
+    for other in _variants(answer, arguments, schema):
+        if not stands_in(answer, other):
+            continue
+        result = run(other)
+        if result is None or result == content or holds(answer, result) or _shape(result, other) != shape:
+            continue
+        if answer.type != "number":
+            if words(result) & words(json.dumps(other, ensure_ascii=False)) - words(content):
+                return True
+        elif seen and result not in seen:
+            return True
+        seen.add(result)
+    return False
+
+
+def honest(answer: Answer, arguments: dict[str, Any], told: dict[Path, str]) -> bool:
+    """Whether every place that brings the answer along got it from question, schema or an earlier result."""
+    return all(told.get(path) != "code" for path, leaf in leaves(arguments) if stands_in(answer, leaf))
+
+
+def _shape(content: str, arguments: dict[str, Any]) -> str:
+    """A result with its numbers, and what it quotes of the arguments' texts, blotted out."""
+    quoted = {datum for _, leaf in leaves(arguments) for datum in _DATUM.findall(str(leaf).casefold())}
+
+    def blot(match: re.Match[str]) -> str:
+        text = match.group()
+        return "~" if text in quoted or any(c.isdigit() for c in text) else text
+
+    return re.sub(r"~(?:\s+~)+", "~", _DATUM.sub(blot, content.casefold()))
+
+
+def _variants(answer: Answer, arguments: dict[str, Any], schema: Any) -> Iterator[dict[str, Any]]:
+    """The same call with other data around the answer: other numbers, other order, never other modes."""
+    found = [(p, v) for p, v in leaves(arguments) if "enum" not in (schema_at(schema, p) or {})]
+    numbers = [(p, v) for p, v in found if isinstance(v, int | float) and not isinstance(v, bool)]
+    for sign in (1, -1):
+        for scale in (1, 3):
+            for path, value in numbers:
+                top_level = len(path) == 1
+                if stands_in(answer, value) or (top_level and answer.type != "number"):
+                    continue  # a lone number beside a text may be an index or a limit
+                span = sum(abs(v) for _, v in numbers)
+                yield replaced(arguments, path, value + sign * scale * (int(span) + 11))
+    for path, value in found:
+        if isinstance(value, str) and stands_in(answer, value) and len(parts := value.split(" ")) > 1:
+            yield replaced(arguments, path, " ".join(reversed(parts)))
+            yield replaced(arguments, path, " ".join([*parts[1:], parts[0]]))

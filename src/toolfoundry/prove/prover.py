@@ -1,0 +1,290 @@
+"""Proves imported environments: calls that give their answers, the edges between goals, a whole sequence to play.
+
+    search in the sandbox ──► candidates ──► replay on the unchanged tools, in a fresh worker ──► judge ──► order
+
+Only the replay counts. The search runs the tools in its own process and could be told anything by a hostile one.
+Nothing depends on the clock: the same specification gives the same proof on every machine.
+
+Not covered: tools that work on a state (`EnvSpec.state`); their goals are reported as not found.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import jsonschema_rs
+import orjson
+
+from toolfoundry import __version__
+from toolfoundry.answers import holds, published_match, spelling, stands_in
+from toolfoundry.prove.bundle import search_program
+from toolfoundry.prove.judge import computed, honest, replaced, reports_error
+from toolfoundry.prove.origins import Path, leaves, schema_at, sources
+from toolfoundry.prove.sequence import Placed, Proven, in_order, tells
+from toolfoundry.prove.shapes import Fresh
+from toolfoundry.prove.static import missing_words, never_returned
+from toolfoundry.sandbox import Sandbox, SandboxLimits, Session
+from toolfoundry.types import EnvSpec, Goal, GoalProof, Proof, ToolCall, ToolResult
+
+__all__ = ["prove", "prove_all"]
+
+_SEARCH_LIMITS = SandboxLimits(call_s=1.0, output_bytes=1 << 20)
+_REPLAY_LIMITS = SandboxLimits(call_s=0.5)
+_SEARCH_RUNS, _SECOND_RUNS = 5000, 600
+
+
+def prove_all(specs: Iterable[EnvSpec], sandbox: Sandbox, *, jobs: int = 1) -> Iterator[EnvSpec]:
+    """`prove` for each specification, in their order, `jobs` at a time."""
+    if jobs == 1:
+        yield from (prove(spec, sandbox) for spec in specs)
+        return
+    with ThreadPoolExecutor(jobs) as pool:
+        yield from pool.map(lambda spec: prove(spec, sandbox), specs)
+
+
+def prove(spec: EnvSpec, sandbox: Sandbox) -> EnvSpec:
+    """The specification with its proof, and with gold calls, edges and order of the goals that were proved.
+
+    Goals that were not proved come last and keep `needs=None`: the edges of the task as a whole are not known then.
+    Gold calls that the specification has already are kept as candidates. Never raises because of a tool.
+    """
+    task = _Task(spec)
+    judged = {goal.id: _Verdict([], None, "") for goal in spec.goals}
+    if spec.state is None:
+        found = task.search(sandbox, judged, {}, _SEARCH_RUNS)
+        judged = task.judge(sandbox, judged, found)
+        if weak := task.unfair(judged):
+            found = task.search(sandbox, judged, weak, _SECOND_RUNS)
+            judged = task.judge(sandbox, judged, found)
+    else:
+        task.problems = dict.fromkeys(judged, "the tools work on a state")
+    return task.conclude(sandbox, judged)
+
+
+class _Verdict(NamedTuple):
+    """What replay showed for one goal: proofs, or a call that meets the published rule and what is wrong with it."""
+
+    proofs: list[Proven]
+    published: dict[str, Any] | None
+    flaw: str
+
+
+class _Task:
+    """One specification under proof."""
+
+    def __init__(self, spec: EnvSpec) -> None:
+        self.spec = spec
+        self.question = spec.scenario.question
+        self.tools = {tool.name: tool for tool in spec.tools}
+        self.goals = {goal.id: goal for goal in spec.goals}
+        self.schemas: dict[str, Any] = {name: tool.signature.parameters for name, tool in self.tools.items()}
+        self.answers = {goal.id: spelling(goal.answer) for goal in spec.goals}
+        self.sources = {name: tool.source for name, tool in self.tools.items()}
+        self.problems = dict[str, str]()  # goal -> why no search was possible
+        self.fresh = Fresh()
+
+    # --- search ------------------------------------------------------------------------------------------------------
+
+    def search(
+        self, sandbox: Sandbox, judged: Mapping[str, _Verdict], again: Iterable[str], max_runs: int
+    ) -> dict[str, list[dict[str, Any]]]:
+        """Candidates for each goal, or only for those named, with what is known so far to start from."""
+        wanted = dict[str, list[Goal]]()
+        for goal in self.goals.values():
+            if not again or goal.id in again:
+                wanted.setdefault(goal.tool, []).append(goal)
+        known = [
+            (goal, tells(answer, proofs[0].content) if (proofs := judged[goal].proofs) else [answer])
+            for goal, answer in self.answers.items()
+        ]
+        gold = {call.id: _parsed(call.arguments) for call in self.spec.gold_calls or ()}
+        name = "search" + "_" * max(len(tool) for tool in self.tools)  # not the name of any tool
+        calls = list[tuple[str, dict[str, Any]]]()
+        for tool, goals in wanted.items():
+            given = [gold[g.id] for g in goals if g.id in gold] + [
+                p.arguments for g in goals for p in judged[g.id].proofs
+            ]
+            call = {"source": self.sources[tool], "name": tool, "schema": self.schemas[tool], "question": self.question}
+            call |= {"targets": {goal.id: goal.answer.model_dump(mode="json") for goal in goals}, "known": known}
+            calls.append((name, {**call, "given": given, "max_runs": max_runs}))
+        with sandbox.session({name: search_program(name)}, limits=_SEARCH_LIMITS) as session:
+            results = session.batch(calls)
+        return {
+            goal.id: _calls(found.get(goal.id))
+            for result, goals in zip(results, wanted.values(), strict=True)
+            for found in [self._read(result, goals)]
+            for goal in goals
+        }
+
+    def _read(self, result: ToolResult, goals: Sequence[Goal]) -> dict[str, Any]:
+        """What a search found; its text comes from the process that ran the tool."""
+        try:
+            answer: Any = orjson.loads(result.content) if result.error is None else {"problem": result.error}
+        except orjson.JSONDecodeError:
+            answer = None
+        if not isinstance(answer, dict) or not isinstance(answer.get("found", {}), dict):  # pyright: ignore[reportUnknownMemberType]
+            answer = {"problem": "the search gave no readable answer"}
+        if problem := answer.get("problem"):  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+            self.problems |= {goal.id: str(problem)[:200] for goal in goals}  # pyright: ignore[reportUnknownArgumentType]
+        return answer.get("found", {})  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+
+    # --- judgement ---------------------------------------------------------------------------------------------------
+
+    def judge(
+        self, sandbox: Sandbox, judged: Mapping[str, _Verdict], found: Mapping[str, list[dict[str, Any]]]
+    ) -> dict[str, _Verdict]:
+        """Replays candidates on the unchanged tools in a fresh worker; verdicts on other goals stay as they are."""
+        calls = [(goal, arguments) for goal, candidates in found.items() for arguments in candidates]
+        with sandbox.session(self.sources, limits=_REPLAY_LIMITS) as session:
+            results = session.batch([(self.goals[goal].tool, arguments) for goal, arguments in calls])
+            verdicts = {goal: _Verdict([], None, "") if goal in found else v for goal, v in judged.items()}
+            for (goal, arguments), result in zip(calls, results, strict=True):
+                verdicts[goal] = self._weighed(session, self.goals[goal], arguments, result, verdicts[goal])
+        return verdicts
+
+    def _weighed(
+        self, session: Session, goal: Goal, arguments: dict[str, Any], result: ToolResult, verdict: _Verdict
+    ) -> _Verdict:
+        """The verdict with one more call: a proof, or the first that meets the published rule with its flaw."""
+        content, schema = result.content, self.schemas[goal.tool]
+        if result.error is not None:
+            return verdict
+        echo, told = stands_in(goal.answer, arguments), sources(arguments, schema, self.question, self._others(goal))
+        flaw = ""
+        if reports_error(content):
+            flaw = "only an error report says it"
+        elif not holds(goal.answer, content):
+            flaw = "it stands in the result only as a part of other words or numbers"
+        elif not _fits(arguments, schema):
+            flaw = "only arguments that the schema forbids give it"
+        elif echo and not honest(goal.answer, arguments, told):
+            flaw = "it is given only to those who pass it as an argument"
+        elif echo and not computed(goal.answer, arguments, schema, content, lambda a: _run(session, goal.tool, a)):
+            flaw = "the result only quotes it from the call's arguments"
+        if not flaw:
+            return verdict._replace(proofs=[*verdict.proofs, Proven(arguments, content, echo)])
+        if verdict.published is None and published_match(self.answers[goal.id], content):
+            return verdict._replace(published=arguments, flaw=flaw)
+        return verdict
+
+    def _others(self, goal: Goal) -> list[tuple[str, list[str]]]:
+        return [(other, [answer]) for other, answer in self.answers.items() if other != goal.id]
+
+    def unfair(self, judged: Mapping[str, _Verdict]) -> list[str]:
+        """Proved goals none of whose calls a model could make, even with all other results at hand."""
+        told = [(g, tells(self.answers[g], v.proofs[0].content)) for g, v in judged.items() if v.proofs]
+        return [
+            goal
+            for goal, verdict in judged.items()
+            if verdict.proofs
+            and all("code" in self._told(goal, p, [t for t in told if t[0] != goal]).values() for p in verdict.proofs)
+        ]
+
+    def _told(self, goal: str, call: Proven, known: list[tuple[str, list[str]]]) -> dict[Path, str]:
+        return sources(call.arguments, self.schemas[self.goals[goal].tool], self.question, known)
+
+    # --- conclusion --------------------------------------------------------------------------------------------------
+
+    def conclude(self, sandbox: Sandbox, judged: Mapping[str, _Verdict]) -> EnvSpec:
+        """Orders what was proved, plays it once more in a fresh worker, and writes it all down."""
+        proofs = {goal: verdict.proofs for goal, verdict in judged.items() if verdict.proofs}
+        schemas = {goal: self.schemas[self.goals[goal].tool] for goal in proofs}
+        steady = list[Placed]()
+        if proofs:
+            with sandbox.session(self.sources, limits=_REPLAY_LIMITS) as session:
+                free = _FreePlaces(self, session)
+                placed = in_order(proofs, self.answers, schemas, self.question, free)
+                again = session.batch([(self.goals[p.goal].tool, p.call.arguments) for p in placed])
+            same = [r.error is None and r.content == p.call.content for p, r in zip(placed, again, strict=True)]
+            steady = [entry for entry, kept in zip(placed, same, strict=True) if kept]
+        done = {entry.goal: entry for entry in steady}
+        order = [self.goals[goal] for goal in [*done, *(g for g in self.goals if g not in done)]]
+        goals = [
+            goal.model_copy(update={"needs": self._needs(done, goal.id), "echo_ok": done[goal.id].call.echo})
+            if goal.id in done
+            else goal.model_copy(update={"needs": None, "echo_ok": None})
+            for goal in order
+        ]
+        calls = [ToolCall(id=g, name=self.goals[g].tool, arguments=_json(e.call.arguments)) for g, e in done.items()]
+        proof = Proof(
+            version=__version__,
+            goals=tuple(self._entry(goal, done.get(goal.id), judged[goal.id]) for goal in order),
+        )
+        return self.spec.replace(goals=tuple(goals), gold_calls=tuple(calls) or None, proof=proof)
+
+    def _needs(self, done: Mapping[str, Placed], goal: str) -> tuple[str, ...]:
+        return tuple(need for need in done[goal].needs if need in done)
+
+    def _entry(self, goal: Goal, entry: Placed | None, verdict: _Verdict) -> GoalProof:
+        if entry is not None:
+            told = {".".join(map(str, path)): source for path, source in entry.sources.items()}
+            return GoalProof(goal=goal.id, status="proved", sources=told)
+        if verdict.proofs:
+            return GoalProof(goal=goal.id, status="not_found", reason="the same call gave different results")
+        tool = self.tools[goal.tool]
+        if verdict.published is not None:
+            return GoalProof(goal=goal.id, status="published_only", reason=verdict.flaw)
+        if reason := never_returned(tool, goal.answer):
+            return GoalProof(goal=goal.id, status="unsolvable", reason=reason)
+        reason = self.problems.get(goal.id) or f"no call in {_SEARCH_RUNS} runs gave it"
+        if not self.problems.get(goal.id) and (missing := missing_words(tool, goal.answer)):
+            reason += f"; the code has no {', '.join(map(repr, missing))}"
+        return GoalProof(goal=goal.id, status="not_found", reason=reason)
+
+
+class _FreePlaces:
+    """Whether any value would do in one place of a call: two fresh ones must prove the goal as well."""
+
+    def __init__(self, task: _Task, session: Session) -> None:
+        self.task, self.session = task, session
+        self.known = dict[tuple[str, str, Path], bool]()
+
+    def __call__(self, goal: str, call: Proven, path: Path) -> bool:
+        key = (goal, _json(call.arguments), path)
+        if key not in self.known:
+            target = self.task.goals[goal]
+            schema = self.task.schemas[target.tool]
+            value, spec = dict(leaves(call.arguments))[path], schema_at(schema, path)
+            others = [replaced(call.arguments, path, self.task.fresh.like(value, spec)) for _ in range(2)]
+            results = self.session.batch([(target.tool, other) for other in others])
+            self.known[key] = all(
+                result.error is None
+                and not reports_error(result.content)
+                and holds(target.answer, result.content)
+                and _fits(other, schema)
+                and not stands_in(target.answer, other)
+                for other, result in zip(others, results, strict=True)
+            )
+        return self.known[key]
+
+
+def _run(session: Session, tool: str, arguments: dict[str, Any]) -> str | None:
+    result = session.call(tool, arguments)
+    return result.content if result.error is None else None
+
+
+def _fits(arguments: dict[str, Any], schema: dict[str, Any]) -> bool:
+    try:
+        return jsonschema_rs.is_valid(schema, arguments)
+    except ValueError:  # the schema itself is broken: the gates report that
+        return True
+
+
+def _json(arguments: dict[str, Any]) -> str:
+    return json.dumps(arguments, ensure_ascii=False)
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _calls(found: Any) -> list[dict[str, Any]]:
+    """The calls in what a search gave for one goal."""
+    return [call for call in found if isinstance(call, dict)][:12] if isinstance(found, list) else []  # pyright: ignore[reportUnknownVariableType]

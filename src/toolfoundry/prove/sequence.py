@@ -1,0 +1,89 @@
+"""From proofs of single goals to an order in which one can know the arguments: the edges of the task.
+
+Goals are placed one after another. A goal can be placed when one of its calls has only arguments that the question,
+the schema or the results of placed goals tell; those goals become its needs, so the graph is acyclic by construction.
+Among the calls of a goal the one wins that asks least of a model. When no goal can be placed in this way, the one
+that would profit least from waiting goes first, with arguments that nobody told (`code`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from toolfoundry.prove.origins import Path, cost, scalars, sources
+
+__all__ = ["Placed", "Proven", "in_order", "tells"]
+
+
+class Proven(NamedTuple):
+    """A call that proves a goal, with its result. `echo`: the answer stands in its arguments, rightly."""
+
+    arguments: dict[str, Any]
+    content: str
+    echo: bool
+
+
+class Placed(NamedTuple):
+    """A goal in the order of play: its call, where each argument comes from, and the goals that come before it."""
+
+    goal: str
+    call: Proven
+    sources: dict[Path, str]
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        found = (part[5:] for source in self.sources.values() for part in source.split() if part.startswith("goal:"))
+        return tuple(dict.fromkeys(found))
+
+
+def tells(answer: str, content: str) -> list[str]:
+    """The texts that a result tells a model: the answer, then every value in it."""
+    try:
+        values = list(scalars(json.loads(content)))
+    except ValueError:
+        values = [content]
+    return [answer, *values]
+
+
+def in_order(
+    proofs: Mapping[str, Sequence[Proven]],
+    answers: Mapping[str, str],
+    schemas: Mapping[str, Any],
+    question: str,
+    is_free: Callable[[str, Proven, Path], bool],
+) -> list[Placed]:
+    """The goals in an order of play.
+
+    Args:
+        proofs: goal id -> the calls that prove it, likeliest first.
+        answers, schemas: goal id -> its answer as text, the JSON Schema of its tool.
+        is_free: whether any value would do in that place of a goal's call.
+    """
+    placed, known = list[Placed](), list[tuple[str, list[str]]]()
+    everything = [(goal, tells(answers[goal], calls[0].content)) for goal, calls in proofs.items()]
+    waiting = list(proofs)
+
+    def options(goal: str, texts: Sequence[tuple[str, Sequence[str]]]) -> list[tuple[tuple[int, ...], Placed]]:
+        found = list[tuple[tuple[int, ...], Placed]]()
+        used = [entry.call.arguments for entry in placed if schemas[entry.goal] is schemas[goal]]
+        for rank, call in enumerate(proofs[goal]):
+            told = sources(call.arguments, schemas[goal], question, texts)
+            for path, source in told.items():
+                if (source == "code" or source.startswith("goal:")) and is_free(goal, call, path):
+                    told[path] = "free"
+            found.append(((call.arguments in used, *cost(told.values()), rank), Placed(goal, call, told)))
+        return found
+
+    while waiting:
+        best = {goal: min(options(goal, known), key=lambda option: option[0]) for goal in waiting}
+        goal = next((goal for goal in waiting if best[goal][0][1] == 0), None)
+        if goal is None:
+            later = {g: min(options(g, [e for e in everything if e[0] != g]), key=lambda o: o[0]) for g in waiting}
+            goal = min(waiting, key=lambda g: best[g][0][1] - later[g][0][1])
+        entry = best[goal][1]
+        placed.append(entry)
+        known.append((goal, tells(answers[goal], entry.call.content)))
+        waiting.remove(goal)
+    return placed

@@ -1,0 +1,111 @@
+"""Sound arguments, from the source alone, that no call of a tool can ever give an answer.
+
+Three are known: there is no such function, every way to a result leads through an import that fails in the sandbox,
+and every result is a constant of which none holds the answer. Anything less certain is not called unsolvable, but may
+be named as a hint (`missing_words`).
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Iterator
+
+from toolfoundry.answers import holds, spelling
+from toolfoundry.prove.judge import reports_error
+from toolfoundry.prove.origins import words
+from toolfoundry.sandbox.modules import ALLOWED_IMPORTS
+from toolfoundry.types import Answer, Tool
+
+__all__ = ["missing_words", "never_returned"]
+
+
+def never_returned(tool: Tool, answer: Answer) -> str | None:
+    """Why no call of the tool can give the answer, or None where that is not certain."""
+    try:
+        tree = ast.parse(tool.source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        return f"the source does not parse: {str(error)[:120]}"
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == tool.name]
+    if not functions:
+        bound = (name for node in ast.walk(tree) for name in _binds(node))
+        return None if tool.name in bound else f"the source defines no function {tool.name!r}"
+    for node in tree.body:
+        if module := _failing_import(node):
+            return f"the source imports {module!r}, which is not available in the sandbox"
+    function = functions[-1]
+    if function.decorator_list:
+        return None
+    results = list[ast.expr | None]()
+    for statement in function.body:
+        if (module := _failing_import(statement)) and _none_holds(results, answer):
+            return f"the function imports {module!r} first, which is not available in the sandbox"
+        results += _returns(statement)
+    if not any(isinstance(node, ast.Yield | ast.YieldFrom) for node in ast.walk(function)) and _none_holds(
+        [*results, None], answer
+    ):
+        return "every result of the function is a constant, and none holds the answer"
+    return None
+
+
+def missing_words(tool: Tool, answer: Answer) -> list[str]:
+    """Words of a text answer that stand in no constant of the source; docstrings and comments do not count."""
+    if answer.type not in ("text", "list"):
+        return []
+    tree = ast.parse(tool.source)
+    idle = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    constants = (n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and id(n) not in idle)
+    present = words(" ".join(str(value) for value in constants))
+    return sorted(words(spelling(answer)) - present)
+
+
+def _binds(node: ast.AST) -> Iterator[str]:
+    """The names that a node of the source may define in some other way than as a plain function."""
+    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+        yield node.id
+    elif isinstance(node, ast.ClassDef | ast.AsyncFunctionDef | ast.FunctionDef):
+        yield node.name
+    elif isinstance(node, ast.Import | ast.ImportFrom):
+        yield from (alias.asname or alias.name for alias in node.names)
+    elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.value  # globals()["name"]
+
+
+def _failing_import(node: ast.stmt) -> str | None:
+    names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+    if isinstance(node, ast.ImportFrom) and node.level == 0:
+        names = [node.module or ""]
+    return next((name for name in names if name.partition(".")[0] not in ALLOWED_IMPORTS), None)
+
+
+def _returns(statement: ast.stmt) -> Iterator[ast.expr | None]:
+    """What a statement may return, those of functions inside it left out."""
+    if isinstance(statement, ast.Return):
+        yield statement.value
+    if not isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.expr):
+        for child in ast.iter_child_nodes(statement):
+            if isinstance(child, ast.stmt):
+                yield from _returns(child)
+            elif isinstance(child, ast.ExceptHandler | ast.match_case):
+                for inner in child.body:
+                    yield from _returns(inner)
+
+
+def _none_holds(results: list[ast.expr | None], answer: Answer) -> bool:
+    """Whether all results are constants, and none of them, error reports aside, holds the answer."""
+    for result in results:
+        try:
+            value = None if result is None else ast.literal_eval(result)
+        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+            if isinstance(result, ast.JoinedStr) and reports_error(_opening(result)):
+                continue
+            return False
+        content = json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
+        if holds(answer, content) and not reports_error(content):
+            return False
+    return True
+
+
+def _opening(text: ast.JoinedStr) -> str:
+    first = text.values[0] if text.values else None
+    return str(first.value) if isinstance(first, ast.Constant) else ""
