@@ -10,10 +10,10 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
-from toolfoundry.reward import score_trajectory
-from toolfoundry.types import Record, Score, Trajectory
+from toolfoundry.reward import grade_trajectory, score_trajectory
+from toolfoundry.types import Preset, Record, Score, Trajectory
 
-__all__ = ["METRICS", "Group", "Metric", "Summary", "summarise"]
+__all__ = ["METRICS", "Group", "Metric", "Summary", "summarise", "turn_rewards"]
 
 
 class Metric(Record):
@@ -82,6 +82,16 @@ def summarise(trajectories: Iterable[Trajectory]) -> list[Summary]:
         )
         for name, rows in by_policy.items()
     ]
+
+
+def turn_rewards(trajectories: Iterable[Trajectory], preset: Preset) -> dict[str, Metric]:
+    """The mean reward of a turn under a preset, for each policy; turns of failed rollouts are left out."""
+    values: dict[str, list[float]] = {}
+    for trajectory in trajectories:
+        if trajectory.stop != "error":
+            rewards = [graded.reward.value for graded in grade_trajectory(trajectory, preset)]
+            values.setdefault(trajectory.policy, []).extend(rewards)
+    return {name: _metric(rewards) for name, rewards in values.items()}
 
 
 def _groups(rows: Sequence[tuple[str, Score | None]]) -> Iterable[Group]:

@@ -1,0 +1,33 @@
+# Every target sets up its own virtual environment with plain pip; nothing else has to be installed first.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+OTHER_PYTHONS ?= python3.11 python3.12 python3.13
+
+.PHONY: demo test check bench test-pythons clean
+
+$(VENV)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	touch $@
+
+demo: $(VENV)/.ready  ## import, audit, execute, play and score the environments in the package
+	$(BIN)/toolfoundry demo -o demo-out
+
+test: $(VENV)/.ready  ## all tests not marked slow or gpu
+	$(BIN)/python -m pytest -n 2 -m "not slow and not gpu"
+
+check: $(VENV)/.ready  ## formatting, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+
+bench: $(VENV)/.ready  ## the benchmarks behind docs/benchmarks.md (FTRL=path of published rows, optional)
+	$(BIN)/python -m benchmarks $(if $(FTRL),--ftrl $(FTRL))
+
+test-pythons:  ## the sandbox's tests on every other supported Python that is installed
+	@for python in $(OTHER_PYTHONS); do sh .ci/on-python $$python || exit 1; done
+
+clean:
+	rm -rf $(VENV) .venv-* demo-out .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,451 @@
+"""The command line: each command reads artifacts, calls one function of the library, and writes artifacts.
+
+Results go to standard output (as JSON with `--json`), everything else to standard error. Errors are one line with
+the exit code of `toolfoundry.errors`; `--debug` shows the traceback.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.markup import escape
+
+from toolfoundry import __version__
+from toolfoundry.console import (
+    LiveScore,
+    Problems,
+    command_line,
+    done_line,
+    err,
+    live_score,
+    number,
+    out,
+    print_json,
+    print_record,
+    print_summaries,
+    progress,
+    write_environments,
+    write_mode,
+)
+from toolfoundry.errors import EndpointError, FoundryError, InputError, OutputError, RecordError
+from toolfoundry.store import RecordWriter, json_schema, read, write_run_file
+from toolfoundry.types import EnvSpec, Limits, Preset, Trajectory
+from toolfoundry.untrusted import visible
+
+__all__ = ["app", "main"]
+
+EXIT_CODES = """
+[bold]Exit codes[/bold]  0 done · 1 a gate failed, or an error of our own · 2 wrong usage, or a missing extra ·
+3 bad input · 4 no sandbox · 5 model endpoint failed · 6 cannot write · 130 interrupted
+"""
+
+app = typer.Typer(
+    name="toolfoundry",
+    help="Environments for tool-using language models: import, audit, prove, play, score.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+import_app = typer.Typer(no_args_is_help=True, help="Read other formats into environments.", rich_markup_mode="rich")
+export_app = typer.Typer(no_args_is_help=True, help="Write environments in other formats.", rich_markup_mode="rich")
+app.add_typer(import_app, name="import")
+app.add_typer(export_app, name="export")
+
+Kind = Literal["environments", "trajectories"]
+Envs = Annotated[Path, typer.Argument(metavar="ENVS", help="Environments (.jsonl or .jsonl.zst).", show_default=False)]
+Output = Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="Where to write.", show_default=False)]
+Force = Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Report bad records and go on with the good ones.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if debug:
+        os.environ["TOOLFOUNDRY_DEBUG"] = "1"
+    if version:
+        out.print(f"toolfoundry {__version__}", highlight=False)
+        raise typer.Exit
+
+
+def main() -> None:
+    """The console script."""
+    try:
+        app()
+    except FoundryError as error:
+        _fail(error, error.exit_code)
+    except BrokenPipeError:  # the reader of our output has gone
+        sys.stderr.close()
+        sys.exit(0)
+    except KeyboardInterrupt:
+        err.print("interrupted; what was written is complete, start again with --resume to go on")
+        sys.exit(130)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        _fail(OutputError(f"{place}{error.strerror or error}"), OutputError.exit_code)
+
+
+def _fail(error: Exception, code: int) -> None:
+    if os.environ.get("TOOLFOUNDRY_DEBUG"):
+        raise error
+    err.print(f"[bold red]error:[/bold red] {escape(visible(str(error), 2000))}", highlight=False, soft_wrap=True)
+    sys.exit(code)
+
+
+# --- import, export, schema ----------------------------------------------------------------------------------------
+
+
+@import_app.command("ftrl", epilog="Example: [cyan]toolfoundry import ftrl test.jsonl -o envs.jsonl[/cyan]")
+def import_ftrl(
+    file: Annotated[Path, typer.Argument(help="JSONL of FTRL rows.", show_default=False)],
+    output: Output,
+    skip_bad: SkipBad = False,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Read FTRL's published format (and its forks with gold calls)."""
+    from toolfoundry.formats.ftrl import read_ftrl
+
+    problems = Problems()
+    write_environments(read_ftrl(file, skip_bad=skip_bad, on_bad=problems), output, force, as_json, problems)
+
+
+@import_app.command("toml", epilog="Example: [cyan]toolfoundry import toml my-environments/ -o envs.jsonl[/cyan]")
+def import_toml(
+    paths: Annotated[list[Path], typer.Argument(help="TOML files, or folders of them.", show_default=False)],
+    output: Output,
+    skip_bad: SkipBad = False,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Read environments written by hand, one TOML file each."""
+    from toolfoundry.formats.toml import read_toml
+
+    problems = Problems()
+
+    def specs() -> Iterator[EnvSpec]:
+        for path in paths:
+            for file in sorted(path.glob("*.toml")) if path.is_dir() else [path]:
+                try:
+                    yield read_toml(file)
+                except RecordError as problem:
+                    if not skip_bad:
+                        raise
+                    problems(problem)
+
+    write_environments(specs(), output, force, as_json, problems)
+
+
+@export_app.command("ftrl", epilog="Example: [cyan]toolfoundry export ftrl envs.jsonl -o test.jsonl[/cyan]")
+def export_ftrl(
+    envs: Envs,
+    output: Output,
+    with_gold: Annotated[bool, typer.Option("--with-gold", help="Add the column gt_tool_call.")] = False,
+    skip_bad: SkipBad = False,
+    force: Force = False,
+) -> None:
+    """Write FTRL's published format; imported rows come back byte for byte."""
+    from toolfoundry.formats.ftrl import to_row
+
+    if output.exists() and not force:
+        raise OutputError(f"{output} exists; add --force to replace it")
+    problems = Problems()
+    count = 0
+    with output.open("w", encoding="utf-8", newline="\n") as file:
+        for spec in read(envs, EnvSpec, skip_bad=skip_bad, on_bad=problems):
+            try:
+                row = to_row(spec, with_gold=with_gold)
+            except InputError as problem:
+                if not skip_bad:
+                    raise
+                problems(problem)
+                continue
+            file.write(row + "\n")
+            count += 1
+    done_line(f"{count} rows written to {output}", problems)
+
+
+@app.command(epilog="Example: [cyan]toolfoundry schema environments > environments.schema.json[/cyan]")
+def schema(
+    kind: Annotated[Kind, typer.Argument(help="Which artifact.")] = "environments",
+) -> None:
+    """Print the JSON Schema of one record of an artifact."""
+    print_json(json_schema(kind))
+
+
+# --- check, repair, prove ------------------------------------------------------------------------------------------
+
+
+@app.command(epilog="Example: [cyan]toolfoundry check envs.jsonl --html report.html[/cyan]")
+def check(
+    envs: Envs,
+    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write the report as one page.")] = None,
+    panel: Annotated[bool, typer.Option(help="Let the scripted policies play.")] = True,
+    strict: Annotated[bool, typer.Option(help="Exit with 1 if there is a defect.")] = False,
+    skip_bad: SkipBad = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run every gate that applies to a set, and print a quality report."""
+    from toolfoundry.check import check as run_check
+    from toolfoundry.check import print_report, render_html
+    from toolfoundry.sandbox import Sandbox
+
+    problems = Problems()
+    specs = list(read(envs, EnvSpec, skip_bad=skip_bad, on_bad=problems))
+    if not specs:
+        raise InputError(f"{envs}: has no environments to check")
+    with Sandbox() as sandbox, progress("checking", len(specs)) as advance:
+        report = run_check(specs, sandbox, panel=panel, on_progress=advance)
+    if html is not None:
+        html.write_text(render_html(report), encoding="utf-8")
+    if as_json:
+        print_json(report.model_dump(mode="json"))
+    else:
+        print_report(report, out)
+    done_line(f"report written to {html}" if html else None, problems)
+    if strict and report.defects:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: [cyan]toolfoundry repair envs.jsonl -o repaired.jsonl[/cyan]")
+def repair(
+    envs: Envs, output: Output, skip_bad: SkipBad = False, force: Force = False, as_json: AsJson = False
+) -> None:
+    """Fix what can be fixed mechanically (schemas, hidden names), and say what was changed."""
+    from toolfoundry.repair import repair as run_repair
+
+    problems = Problems()
+    changes: dict[str, list[str]] = {}
+    with RecordWriter(output, EnvSpec, write_mode(force)) as writer:
+        for spec in read(envs, EnvSpec, skip_bad=skip_bad, on_bad=problems):
+            repaired, changed = run_repair(spec)
+            writer.write(repaired)
+            changes[repaired.id] = list(changed)
+    changed_count = sum(1 for entries in changes.values() if entries)
+    if as_json:
+        print_json({"environments": len(changes), "changed": changed_count, "changes": changes})
+    else:
+        for spec_id, entries in changes.items():
+            for entry in entries:
+                out.print(f"[cyan]{spec_id}[/cyan] {escape(visible(entry, 200))}", highlight=False, soft_wrap=True)
+    done_line(f"{changed_count} of {len(changes)} environments changed; written to {output}", problems)
+
+
+@app.command(epilog="Example: [cyan]toolfoundry prove envs.jsonl -o proved.jsonl[/cyan]")
+def prove(
+    envs: Envs,
+    output: Output,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished output.")] = False,
+    skip_bad: SkipBad = False,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find calls that give every golden answer, and the order in which a task can be solved."""
+    from toolfoundry.prove import prove as run_prove
+    from toolfoundry.prove import summarise
+    from toolfoundry.sandbox import Sandbox
+
+    problems = Problems()
+    started = time.time()
+    specs = list(read(envs, EnvSpec, skip_bad=skip_bad, on_bad=problems))
+    proved: list[EnvSpec] = []
+
+    def keep(spec: EnvSpec) -> bool:
+        proved.append(spec)
+        return True
+
+    with (
+        RecordWriter(output, EnvSpec, write_mode(force, resume), keep=keep) as writer,
+        Sandbox() as sandbox,
+        progress("proving", len(specs), len(proved)) as advance,
+    ):
+        for spec in specs[len(proved) :]:
+            result = run_prove(spec, sandbox)
+            writer.write(result)
+            proved.append(result)
+            advance(1)
+    summary = summarise(proved)
+    write_run_file(
+        output,
+        command=command_line(),
+        config={"envs": str(envs)},
+        counts=summary.model_dump(mode="json"),
+        started=started,
+    )
+    if as_json:
+        print_json(summary.model_dump(mode="json"))
+    else:
+        print_record(summary)
+    done_line(f"{len(proved)} environments written to {output}", problems)
+
+
+# --- rollout, score ------------------------------------------------------------------------------------------------
+
+
+@app.command(
+    epilog="Examples: [cyan]toolfoundry rollout envs.jsonl --policy gold -o gold.jsonl[/cyan] · [cyan]toolfoundry "
+    "rollout envs.jsonl --policy openai --base-url http://127.0.0.1:8000/v1 --model Qwen/Qwen3-8B -o qwen.jsonl[/cyan]"
+)
+def rollout(
+    envs: Envs,
+    output: Output,
+    policy: Annotated[str, typer.Option(help="A scripted policy (gold, silent, spam, ...), or openai.")] = "gold",
+    samples: Annotated[int, typer.Option(min=1, help="Rollouts of each environment.")] = 1,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first N environments.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of scripted policies and of sampling.")] = 0,
+    concurrency: Annotated[int, typer.Option(min=1, help="Rollouts at a time.")] = 64,
+    reward: Annotated[Preset, typer.Option(help="Which reward grades the turns.")] = "frontier",
+    max_turns: Annotated[int, typer.Option(min=1)] = 20,
+    max_calls: Annotated[int | None, typer.Option(min=1, help="Tool calls in one rollout.")] = None,
+    max_rollout_tokens: Annotated[int | None, typer.Option(min=1, help="Completion tokens in one rollout.")] = None,
+    max_time: Annotated[float | None, typer.Option(help="Seconds for one rollout.")] = None,
+    base_url: Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model name at the endpoint.")] = None,
+    api_key_env: Annotated[str, typer.Option(help="Environment variable that holds the key.")] = "OPENAI_API_KEY",
+    thinking: Annotated[bool | None, typer.Option("--thinking/--no-thinking", help="Ask the server for it.")] = None,
+    temperature: Annotated[float | None, typer.Option(min=0)] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of one completion.")] = None,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one request.")] = 120.0,
+    retries: Annotated[int, typer.Option(min=0, help="Retries of one request.")] = 5,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an unfinished output; failed rollouts are redone.")
+    ] = False,
+    skip_bad: SkipBad = False,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Let a policy play environments, and record graded trajectories."""
+    from toolfoundry.metrics import summarise
+    from toolfoundry.policies.players import choose
+    from toolfoundry.reward import score_trajectory
+    from toolfoundry.rollout import Job, run_rollouts
+    from toolfoundry.sandbox import Sandbox
+
+    started = time.time()
+    problems = Problems()
+    options = {
+        "base_url": base_url,
+        "model": model,
+        "api_key_env": api_key_env,
+        "thinking": thinking,
+        "temperature": temperature,
+        "max_tokens": max_tokens,
+        "timeout_s": timeout,
+        "max_retries": retries,
+        "concurrency": concurrency,
+    }
+    player = choose(policy, seed=seed, **options)
+    specs = list(read(envs, EnvSpec, skip_bad=skip_bad, on_bad=problems))[:limit]
+    limits = Limits(max_turns=max_turns, max_calls=max_calls, max_tokens=max_rollout_tokens, max_time_s=max_time)
+    done: dict[str, Trajectory] = {}
+
+    def keep(trajectory: Trajectory) -> bool:
+        if trajectory.stop == "error":
+            return False
+        done[trajectory.key] = trajectory
+        return True
+
+    async def play(writer: RecordWriter[Trajectory], sandbox: Sandbox, jobs: Iterable[Job], live: LiveScore) -> None:
+        failures = 0
+        rollouts = run_rollouts(
+            jobs, player.make, sandbox, limits, name=player.name, preset=reward, concurrency=concurrency
+        )
+        async with contextlib.aclosing(rollouts):
+            async for trajectory in rollouts:
+                writer.write(trajectory)
+                done[trajectory.key] = trajectory
+                score = score_trajectory(trajectory)
+                live.update(None if score is None else score.strict.f1)
+                failures = failures + 1 if trajectory.stop == "error" else -(10**9)
+                if failures >= 10:  # not one has succeeded: the fault is not the environments'
+                    raise EndpointError(f"the first {failures} rollouts all failed ({trajectory.error}); see {output}")
+
+    with RecordWriter(output, Trajectory, write_mode(force, resume), keep=keep) as writer, Sandbox() as sandbox:
+        jobs = [
+            job
+            for sample in range(samples)
+            for spec in specs
+            if (job := Job(spec, sample)).key(player.name) not in done
+        ]
+        with live_score(len(jobs)) as live:
+            asyncio.run(play(writer, sandbox, jobs, live))
+    summary = summarise(done.values())
+    write_run_file(
+        output,
+        command=command_line(),
+        config={
+            "envs": str(envs),
+            "policy": player.name,
+            "seed": seed,
+            "samples": samples,
+            "reward": reward,
+            "limits": limits.model_dump(mode="json"),
+            **player.config,
+        },
+        counts={"trajectories": len(done), **player.usage()},
+        started=started,
+    )
+    print_summaries(summary, as_json)
+    unscored = sum(item.overall.unscored for item in summary)
+    done_line(f"{len(done)} trajectories written to {output}", problems)
+    if done and unscored == len(done):
+        raise EndpointError(f"every rollout failed: {next(iter(done.values())).error}")
+
+
+@app.command(epilog="Example: [cyan]toolfoundry score gold.jsonl --reward ftrl --json[/cyan]")
+def score(
+    trajectories: Annotated[Path, typer.Argument(metavar="TRAJECTORIES", show_default=False)],
+    reward: Annotated[Preset | None, typer.Option(help="Also grade every turn anew with this reward.")] = None,
+    skip_bad: SkipBad = False,
+    as_json: AsJson = False,
+) -> None:
+    """Solve-P, Solve-R, Solve-F1 and answer accuracy of stored trajectories, in both conventions."""
+    from toolfoundry.metrics import summarise, turn_rewards
+
+    problems = Problems()
+    records = list(read(trajectories, Trajectory, skip_bad=skip_bad, on_bad=problems))
+    if not records:
+        raise InputError(f"{trajectories}: has no trajectories to score")
+    summaries = summarise(records)
+    rewards = {} if reward is None else turn_rewards(records, reward)
+    if as_json:
+        document: dict[str, Any] = {"summaries": [summary.model_dump(mode="json") for summary in summaries]}
+        if reward is not None:
+            document["turn_rewards"] = {
+                "preset": reward,
+                "policies": {name: metric.model_dump(mode="json") for name, metric in rewards.items()},
+            }
+        print_json(document)
+    else:
+        print_summaries(summaries, as_json=False)
+        for name, metric in rewards.items():
+            label = f"mean turn reward ({reward}) of {escape(visible(name, 60))}"
+            out.print(f"{label}: {number(metric.mean)} over {metric.n} turns", highlight=False)
+    done_line(None, problems)
+
+
+@app.command(epilog="Example: [cyan]toolfoundry demo -o demo-out[/cyan]")
+def demo(
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FOLDER")] = Path("demo-out"),
+) -> None:
+    """Import, audit, execute, play and score the environments that come with the package."""
+    from toolfoundry.demo.tour import run_tour
+
+    run_tour(output, out)
+
+
+if __name__ == "__main__":
+    main()
