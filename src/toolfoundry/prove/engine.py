@@ -1,12 +1,15 @@
 """The search itself: runs a rewritten tool, learns what it wanted, and stops when its results hold the answers.
 
-    fresh values ──► run ──► new edges? ──► what it compared ──► better arguments ──► run ...      (then pools of values)
+    fresh values ──► run ──► new edges? ──► what it compared ──► better arguments ──► run ...   (then pools of values)
 
 `search` is the entry: JSON in, JSON out. It executes the tool in its own process, so it runs in the sandbox only
 (together with the modules that it imports, see `bundle`), and its answer is not to be trusted: the host replays every
 call that it returns on the unchanged tool. Budgets count runs and steps, never time, so that the same input gives the
 same answer on every machine. Part of the search program, so: standard library only.
 """
+
+# A JSON value narrowed by isinstance is a dict or list of unknown: that is what it is.
+# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
 
 from __future__ import annotations
 
@@ -108,10 +111,10 @@ def _copied(value: Any) -> Any:
 
 
 def _phrases(question: str) -> list[str]:
-    """The runs of one to six words of a question, longest first within each start."""
+    """The runs of one to six words of a question that neither begin nor end with a filler word."""
     found = re.findall(r"[\w'’\-.&]+", question)
-    runs = (" ".join(found[i : i + size]) for size in (2, 3, 1, 4, 5, 6) for i in range(len(found) - size + 1))
-    return list(dict.fromkeys(run.strip(".'’") for run in runs if told(run)))
+    runs = (found[i : i + size] for size in (2, 3, 1, 4, 5, 6) for i in range(len(found) - size + 1))
+    return list(dict.fromkeys(" ".join(run).strip(".'’") for run in runs if told(run[0]) and told(run[-1])))
 
 
 class Pools:
@@ -194,7 +197,7 @@ def _choices(pool: Sequence[Any]) -> Iterator[list[Any]]:
 
 
 class Hunt:
-    """What is known about one answer: calls that give it, calls that only quote it, one that meets the published rule."""
+    """What is known about one answer: calls that give it, that only quote it, that meet the published rule."""
 
     def __init__(self, answer: Answer, known: list[tuple[str, list[str]]]) -> None:
         self.answer, self.known = answer, known
@@ -326,7 +329,7 @@ class Search:
         places += [(name,) for name in self.subject.parameters if name not in arguments]
         return sorted(places, key=lambda path: (path[0] not in self.subject.required, len(path)))
 
-    # --- hits ----------------------------------------------------------------------------------------------------------
+    # --- hits --------------------------------------------------------------------------------------------------------
 
     def _holds(self, content: str) -> list[bool]:
         """Which answers a result holds; the same result is looked at once."""

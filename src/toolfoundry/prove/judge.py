@@ -8,8 +8,12 @@ library only.
 Not covered: computations whose result takes another form when the data changes; they are not proved.
 """
 
+# A JSON value narrowed by isinstance is a dict or list of unknown: that is what it is.
+# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -39,7 +43,7 @@ def reports_error(content: str) -> bool:
         except ValueError:
             value = None
         if isinstance(value, dict):
-            fields = {str(key).lower(): item for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+            fields = {str(key).lower(): item for key, item in value.items()}
             status = str(fields.get("status", "")).lower()
             return bool(
                 fields.get("error") or fields.get("errors") or fields.get("success") is False or "error" in status
@@ -49,14 +53,14 @@ def reports_error(content: str) -> bool:
 
 def replaced(arguments: dict[str, Any], path: Path, value: Any) -> dict[str, Any]:
     """The arguments with the value at a path changed; containers on the way are copied."""
-    result: Any = dict(arguments)
-    here = result
-    for key, following in zip(path[:-1], path[1:], strict=False):
-        child = here.get(key) if isinstance(here, dict) else here[key]
+    here: Any = dict(arguments)
+    result: Any = here
+    for key, following in itertools.pairwise(path):
+        child: Any = here.get(key) if isinstance(here, dict) else here[key]
         if child is None:
             child = [] if isinstance(following, int) else {}
-        here[key] = child = list(child) if isinstance(child, list) else dict(child)  # pyright: ignore[reportUnknownArgumentType]
-        here = child
+        here[key] = list(child) if isinstance(child, list) else dict(child)
+        here = here[key]
     here[path[-1]] = value
     return result
 

@@ -1,11 +1,15 @@
 """Says where the value of an argument comes from: what a model that reads question, schema and results could know.
 
-A value comes from a text if all its content words and numbers do (case, plural, order, filler words and number and
-date formats aside), so that "explosion at prüm" comes from "the explosion at Prüm". Preference: enum (also true and
-false), default, question, earlier results. Part of the search program, so: standard library only.
+A value comes from a text if all its content words and numbers do (case, plural, order, filler words, number and date
+formats aside), so that "explosion at prüm" comes from "the explosion at Prüm". Preference: enum (also true and false),
+default, question, earlier results, examples that the parameter's description quotes (`document`). Part of the search
+program, so: standard library only.
 
 Not covered: synonyms, abbreviations and translations ("USA" does not come from "United States").
 """
+
+# A JSON value narrowed by isinstance is a dict or list of unknown: that is what it is.
+# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
 
 from __future__ import annotations
 
@@ -23,6 +27,10 @@ _FILLER = frozenset(
 )
 _WORD = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|[^\W\d_]+|[+*/%^=<>]|-(?=\s*[\d(])")
 _MONTH_NAMES = "january february march april may june july august september october november december".split()
+_CARDINALS = "one two three four five six seven eight nine ten".split()
+_ORDINALS = "first second third fourth fifth sixth seventh eighth ninth tenth".split()
+_COUNTS = {word: str(i) for names in (_CARDINALS, _ORDINALS) for i, word in enumerate(names, 1)}
+_QUOTED = re.compile(r"(?<!\w)'([^']{1,60})'(?!\w)|\"([^\"]{1,60})\"")
 _ARITHMETIC = frozenset("+*/%^=<>-")
 
 
@@ -41,7 +49,7 @@ def told(text: str) -> bool:
 
 def _plain(word: str) -> str:
     if not word[0].isdigit():
-        return word
+        return _COUNTS.get(word, word)
     number = word.replace(",", "")
     number = number.rstrip("0").rstrip(".") if "." in number else number
     return number.lstrip("0") or "0"
@@ -87,11 +95,21 @@ def said(value: Any, text: str) -> bool:
 
 
 def _date_spellings(value: str) -> list[str]:
-    """An ISO date, or the year and month of one, as prose spells it."""
-    if not (match := re.fullmatch(r"(\d{4})-(\d{1,2})(?:-(\d{1,2}))?", value)) or not 1 <= int(match[2]) <= 12:
+    """A date in figures, or the year and month or month and day of one, as prose spells it."""
+    if not (match := re.fullmatch(r"(?:(\d{4})-)?(\d{1,2})(?:-(\d{1,2}))?", value)) or not 1 <= int(match[2]) <= 12:
+        return []
+    if match[1] is None and match[3] is None:
         return []
     name = _MONTH_NAMES[int(match[2]) - 1]
-    return [f"{month} {match[3] or ''} {match[1]}" for month in (name, name[:3])]
+    return [f"{month} {match[3] or ''} {match[1] or ''}" for month in (name, name[:3])]
+
+
+def named(value: Any, described: Any) -> bool:
+    """Whether the description of a parameter quotes the value, as in: the kind of place, e.g. 'park'."""
+    if not isinstance(described, dict) or not isinstance(value, str):
+        return False
+    quoted = _QUOTED.findall(str(described.get("description", "")))
+    return any(value.casefold() == (one or other).casefold() for one, other in quoted)
 
 
 def scalars(value: Any) -> Iterator[str]:
@@ -102,7 +120,7 @@ def scalars(value: Any) -> Iterator[str]:
 
 
 def origin(path: Path, value: Any, schema: Any, question: str, known: Sequence[tuple[str, Sequence[str]]]) -> str:
-    """Where the scalar at `path` comes from: enum, default, question, `goal:ID` (several, with spaces), or code.
+    """Where the scalar at `path` comes from: enum, default, question, `goal:ID` (several: with spaces), document, code.
 
     Args:
         known: goals that may be used, each with the texts that its result tells (the answer first).
@@ -122,13 +140,13 @@ def origin(path: Path, value: Any, schema: Any, question: str, known: Sequence[t
         return "free"
     if value == "" or said(value, question):
         return "question"
-    for _, one in _texts(known, 0):
-        if said(value, one):
-            return _goals(known, value, (one,))
-    for _, one in _texts(known, 1):
-        if said(value, one):
-            return _goals(known, value, (one,))
-    return _mixed(value, question, known)
+    for texts in ([(goal, told[:1]) for goal, told in known], [(goal, told[1:]) for goal, told in known]):
+        for goal, told in texts:  # answers first, then the rest of the results
+            if any(said(value, text) for text in told):
+                return f"goal:{goal}"
+    if (mixed := _mixed(value, question, known)) != "code":
+        return mixed
+    return "document" if named(value, spec) else "code"
 
 
 def _keys_said(path: Path, schema: Any, texts: list[str]) -> bool:
@@ -145,17 +163,6 @@ def _keys_said(path: Path, schema: Any, texts: list[str]) -> bool:
 
 def _within(value: Any, default: Any) -> bool:
     return isinstance(default, dict | list) and any(leaf == value for _, leaf in leaves(default))
-
-
-def _texts(known: Sequence[tuple[str, Sequence[str]]], start: int) -> Iterator[tuple[str, str]]:
-    for goal, texts in known:
-        for text in texts[:1] if start == 0 else texts[1:]:
-            yield goal, text
-
-
-def _goals(known: Sequence[tuple[str, Sequence[str]]], value: Any, texts: tuple[str, ...]) -> str:
-    """The first goal whose result tells the text that the value was found in."""
-    return next(f"goal:{goal}" for goal, told in known if texts[0] in told)
 
 
 def _mixed(value: Any, question: str, known: Sequence[tuple[str, Sequence[str]]]) -> str:

@@ -7,6 +7,9 @@ that the operand came from, by equality, case, separators, containment, or throu
 Not covered: operands that several arguments were added or multiplied into.
 """
 
+# A JSON value narrowed by isinstance is a dict or list of unknown: that is what it is.
+# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import datetime
@@ -262,9 +265,8 @@ class Proposals:
     ) -> Iterator[Arguments]:
         seen, inside = operand.lower().strip(), list[tuple[int, Path, str]]()
         for path, part in parts:
-            if isinstance(part, int | float) and not isinstance(part, bool) and isinstance(wanted, str):
-                if str(part) == operand and (numbers := numbers_in(wanted)):
-                    yield replaced(arguments, path, numbers[0])
+            if isinstance(part, int | float) and str(part) == operand and isinstance(wanted, str):
+                yield from (replaced(arguments, path, number) for number in numbers_in(wanted)[:1])
             if not isinstance(part, str) or not part:
                 continue
             given = part.lower().strip()
@@ -322,12 +324,12 @@ def _same(part: Any, operand: Any) -> bool:
 
 
 def _alike(part: Any, items: Any) -> bool:
-    return isinstance(part, list) and [str(x).lower() for x in part] == [str(x).lower() for x in items]  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    return isinstance(part, list) and [str(x).lower() for x in part] == [str(x).lower() for x in items]
 
 
 def _suits(value: Any, schema: Any) -> bool:
     name = {str: "string", bool: "boolean", int: "integer", float: "number"}.get(type(value))
-    return isinstance(schema, dict) and schema.get("type") in (name, "number" if name == "integer" else name)  # pyright: ignore[reportUnknownMemberType]
+    return isinstance(schema, dict) and schema.get("type") in (name, "number" if name == "integer" else name)
 
 
 def _sized(items: list[Any], size: Any) -> list[Any] | None:

@@ -8,8 +8,12 @@ Nothing depends on the clock: the same specification gives the same proof on eve
 Not covered: tools that work on a state (`EnvSpec.state`); their goals are reported as not found.
 """
 
+# A JSON value narrowed by isinstance is a dict or list of unknown: that is what it is.
+# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -42,7 +46,7 @@ def prove_all(specs: Iterable[EnvSpec], sandbox: Sandbox, *, jobs: int = 1) -> I
         yield from (prove(spec, sandbox) for spec in specs)
         return
     with ThreadPoolExecutor(jobs) as pool:
-        yield from pool.map(lambda spec: prove(spec, sandbox), specs)
+        yield from pool.map(prove, specs, itertools.repeat(sandbox))
 
 
 def prove(spec: EnvSpec, sandbox: Sandbox) -> EnvSpec:
@@ -125,11 +129,11 @@ class _Task:
             answer: Any = orjson.loads(result.content) if result.error is None else {"problem": result.error}
         except orjson.JSONDecodeError:
             answer = None
-        if not isinstance(answer, dict) or not isinstance(answer.get("found", {}), dict):  # pyright: ignore[reportUnknownMemberType]
+        if not isinstance(answer, dict) or not isinstance(answer.get("found", {}), dict):
             answer = {"problem": "the search gave no readable answer"}
-        if problem := answer.get("problem"):  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-            self.problems |= {goal.id: str(problem)[:200] for goal in goals}  # pyright: ignore[reportUnknownArgumentType]
-        return answer.get("found", {})  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        if problem := answer.get("problem"):
+            self.problems |= {goal.id: str(problem)[:200] for goal in goals}
+        return answer.get("found", {})
 
     # --- judgement ---------------------------------------------------------------------------------------------------
 
@@ -137,10 +141,16 @@ class _Task:
         self, sandbox: Sandbox, judged: Mapping[str, _Verdict], found: Mapping[str, list[dict[str, Any]]]
     ) -> dict[str, _Verdict]:
         """Replays candidates on the unchanged tools in a fresh worker; verdicts on other goals stay as they are."""
-        calls = [(goal, arguments) for goal, candidates in found.items() for arguments in candidates]
+        seen = {(goal, _json(proof.arguments)) for goal, verdict in judged.items() for proof in verdict.proofs}
+        calls = list[tuple[str, dict[str, Any]]]()
+        for goal, candidates in found.items():
+            for arguments in candidates:
+                if (goal, text := _json(arguments)) not in seen:
+                    seen.add((goal, text))
+                    calls.append((goal, arguments))
         with sandbox.session(self.sources, limits=_REPLAY_LIMITS) as session:
             results = session.batch([(self.goals[goal].tool, arguments) for goal, arguments in calls])
-            verdicts = {goal: _Verdict([], None, "") if goal in found else v for goal, v in judged.items()}
+            verdicts = dict(judged)
             for (goal, arguments), result in zip(calls, results, strict=True):
                 verdicts[goal] = self._weighed(session, self.goals[goal], arguments, result, verdicts[goal])
         return verdicts
@@ -287,4 +297,4 @@ def _parsed(text: str) -> dict[str, Any]:
 
 def _calls(found: Any) -> list[dict[str, Any]]:
     """The calls in what a search gave for one goal."""
-    return [call for call in found if isinstance(call, dict)][:12] if isinstance(found, list) else []  # pyright: ignore[reportUnknownVariableType]
+    return [call for call in found if isinstance(call, dict)][:12] if isinstance(found, list) else []

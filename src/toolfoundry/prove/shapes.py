@@ -5,6 +5,9 @@ numbers are all different, so that a value seen inside the tool tells which argu
 program, so: standard library only.
 """
 
+# A JSON value narrowed by isinstance is a dict or list of unknown: that is what it is.
+# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import re
@@ -19,16 +22,21 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "object": (dict,),
     "null": (type(None),),
 }
-_FORMATS = {"date": "2020-01-{:02d}", "date-time": "2020-01-{:02d}T00:00:00Z", "time": "12:{:02d}:00"}
-_FORMATS |= {"email": "zq{}@example.org", "uri": "https://example.org/{}"}
+_FORMATS = {
+    "date": "2020-01-{:02d}",
+    "date-time": "2020-01-{:02d}T00:00:00Z",
+    "time": "12:{:02d}:00",
+    "email": "zq{}@example.org",
+    "uri": "https://example.org/{}",
+}
 
 
 def kind(schema: Any) -> str | None:
     """The first JSON type that a schema allows, or None where it does not say."""
     if not isinstance(schema, dict):
         return None
-    found: Any = schema.get("type")  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-    return next((t for t in found if t != "null"), None) if isinstance(found, list) else found  # pyright: ignore[reportUnknownVariableType]
+    found: Any = schema.get("type")
+    return next((t for t in found if t != "null"), None) if isinstance(found, list) else found
 
 
 def valid(value: Any, schema: Any) -> bool:
@@ -108,7 +116,7 @@ class Fresh:
 
     def like(self, value: Any, schema: Any) -> Any:
         """A fresh value of the same form: a date for a date, digits for digits."""
-        if isinstance(value, str) and not (isinstance(schema, dict) and schema.get("enum")):  # pyright: ignore[reportUnknownMemberType]
+        if isinstance(value, str) and not (isinstance(schema, dict) and schema.get("enum")):
             self.made += 1
             if re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
                 return f"{value[:8]}{1 + self.made % 28:02d}"
