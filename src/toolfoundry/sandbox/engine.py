@@ -1,0 +1,274 @@
+"""Runs tool code, inside a confined worker: one frame of calls in, frames of results out, until the host hangs up.
+
+A frame is four bytes of length (little endian) and that much JSON. The host sends `{"id", "calls": [[name, arguments],
+...]}` and gets one or more `[id, [[kind, text], ...], done, peak_kb]`, the last with `done` true; a result's kind is
+null or that of a `ToolResult.error`. It sends `{"id", "state": true}` and gets `[id, state]`.
+
+Each call runs in a new module: the source's code is executed again, so that nothing in its globals, defaults or
+function attributes outlives a call. Without state the clock and the entropy start again too, and a call's result does
+not depend on the calls before it. What code does to the standard library itself lasts as long as the worker.
+
+Nothing here is a wall: tool code can reach and change all of it. The kernel's filter is the wall.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import json
+import os
+import random
+import re
+import resource
+import signal
+import sys
+import time
+from types import CodeType, ModuleType
+from typing import Any, NamedTuple
+
+from .world import World
+
+__all__ = ["Config", "Source", "compile_source", "serve"]
+
+FLUSH_S, FLUSH_BYTES, TICK_S = 0.005, 32 << 10, 0.01
+ADDRESS = re.compile(r" at 0x[0-9a-fA-F]{6,16}(?=[ >,])")
+USES_CHANCE = re.compile("random|statistics|import_|exec|eval")  # everything that can reach `random` names one of these
+
+Result = list[str | None]  # [kind, text]
+
+
+class Config(NamedTuple):
+    """What the host decides about one worker; fields as in `SandboxLimits`."""
+
+    call_s: float
+    output_bytes: int
+    error_chars: int
+    recursion: int
+    state_bytes: int
+    memory_bytes: int
+    worker_cpu_s: int
+    epoch_ns: int
+    seed: int
+
+
+class Source(NamedTuple):
+    """A compiled source, or the result that every call of it gets."""
+
+    code: CodeType | None
+    failure: Result
+    chance: bool
+
+
+def compile_source(text: str) -> Source:
+    """Compiles, never executes. The file name is `<string>`, so that messages read as those of a plain `exec`."""
+    try:
+        return Source(compile(text, "<string>", "exec", dont_inherit=True), [], bool(USES_CHANCE.search(text)))
+    except MemoryError:
+        return Source(None, ["memory", "the source is too deeply nested or too large to compile"], False)
+    except Exception as error:  # SyntaxError, ValueError (null bytes), RecursionError, UnicodeEncodeError
+        return Source(None, ["raised", f"{type(error).__name__}: {error}"], False)
+
+
+class Overdue(BaseException):
+    """Raised into tool code that has used up its time."""
+
+
+class Stopwatch:
+    """Interrupts tool code, and nothing else, when a call has used its CPU seconds.
+
+    A timer ticks while calls are served. The first tick that falls into a call notes the CPU time, later ones compare:
+    a call that ends between two ticks costs nothing. Code that swallows the exception gets it again ten ticks later;
+    code that never returns to the interpreter is the host's to kill.
+    """
+
+    def __init__(self, call_s: float) -> None:
+        self.call_s, self.tick_s = call_s, min(TICK_S, call_s / 4)
+        self.call = self.seen = 0
+        self.inside = self.overdue = False
+        self.due = 0.0
+        self.cpu = CPU
+        signal.signal(signal.SIGALRM, self.tick)
+
+    def tick(self, *_: Any) -> None:
+        if not self.inside:
+            return
+        now = self.cpu()
+        if self.seen != self.call:
+            self.seen, self.due = self.call, now + self.call_s - self.tick_s
+        elif now >= self.due:
+            self.overdue, self.due = True, now + 10 * self.tick_s
+            raise Overdue
+
+
+class Discard:
+    """What tools print to. Results are what a tool returns; prints go nowhere."""
+
+    encoding, errors, closed, name, mode = "utf-8", "strict", False, "<discard>", "w"
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+    def writelines(self, _: Any) -> None: ...
+    def flush(self) -> None: ...
+    def close(self) -> None: ...
+    def isatty(self) -> bool:
+        return False
+
+    def writable(self) -> bool:
+        return True
+
+    def read(self, _: int = -1) -> str:
+        return ""
+
+    def readline(self, _: int = -1) -> str:
+        return ""
+
+    def __iter__(self) -> Any:
+        return iter(())
+
+
+CPU, NOW = time.process_time, time.perf_counter  # the real ones: this module is imported before the clocks are replaced
+
+
+class Engine:
+    def __init__(self, sources: dict[str, Source], state: Any, config: Config, world: World) -> None:
+        self.sources, self.state, self.config, self.world = sources, state, config, world
+        self.watch = Stopwatch(config.call_s)
+        self.chance = random.Random(config.seed).getstate()
+
+    def call(self, name: str, arguments: dict[str, Any]) -> Result:
+        """The result of one call; whatever the tool does short of ending the process, this returns."""
+        sources = self.sources
+        source = sources.get(name) or sources.get("")
+        if source is None:
+            return ["unknown_tool", f"{name[:80]!r} is not one of the tools: {', '.join(sources)}"]
+        if source.code is None:
+            return source.failure
+        watch = self.watch
+        watch.call += 1
+        watch.overdue = False
+        if self.state is None:
+            self.world.reset()
+            if source.chance:
+                random.setstate(self.chance)
+        result: Result
+        try:
+            watch.inside = True
+            result = contextvars.Context().run(self.attempt, source.code, name, arguments)
+            watch.inside = False
+        except Overdue:
+            watch.inside = False
+            result = []
+        if watch.overdue:
+            result = ["timeout", f"the call took longer than {self.config.call_s:g} s"]
+        return result
+
+    def attempt(self, code: CodeType, name: str, arguments: dict[str, Any]) -> Result:
+        config = self.config
+        try:
+            module = ModuleType("tool")
+            sys.modules["tool"] = module  # dataclasses, enum and typing look a class's module up by name
+            namespace = vars(module)
+            exec(code, namespace)
+            if name not in namespace:
+                raise NameError(f"name {name!r} is not defined")
+            function = namespace[name]
+            value = function(**arguments) if self.state is None else function(**arguments, data=self.state)
+            if type(value) is not str:
+                value = json.dumps(value, ensure_ascii=False) if isinstance(value, (dict, list)) else str(value)
+            if " at 0x" in value:
+                value = ADDRESS.sub(" at 0x0", value)
+            size = len(value)
+            if not value.isascii():
+                size = len(value.encode())
+            if size > config.output_bytes:
+                return ["output", f"the result has {size} bytes, more than {config.output_bytes}"]
+            return [None, value]
+        except Overdue:
+            raise
+        except MemoryError:
+            return ["memory", f"the call needed more than {config.memory_bytes >> 20} MiB"]
+        except UnicodeEncodeError as error:
+            if error.encoding == "utf-8" and error.reason == "surrogates not allowed":
+                return ["output", "the result is not text: it has a lone surrogate"]
+            return describe(error, config.error_chars)
+        except BaseException as error:  # SystemExit and KeyboardInterrupt too: they end a call, not a worker
+            return describe(error, config.error_chars)
+
+    def dump_state(self, number: int) -> str:
+        try:
+            text = json.dumps([number, self.state])
+        except Exception as error:
+            return json.dumps([number, None, f"it is no longer JSON ({': '.join(map(str, describe(error, 200)[1:]))})"])
+        if len(text) > self.config.state_bytes:
+            return json.dumps([number, None, f"it has grown beyond {self.config.state_bytes} bytes"])
+        return text
+
+    def serve(self, request: dict[str, Any]) -> None:
+        """Answers one request. Results leave when some 32 KB or five milliseconds of them have gathered."""
+        number = request["id"]
+        if "state" in request:
+            send(self.dump_state(number))
+            return
+        results: list[Result] = []
+        size, last, stateful = 0, NOW(), self.state is not None
+        signal.setitimer(signal.ITIMER_REAL, self.watch.tick_s, self.watch.tick_s)
+        for name, arguments in request["calls"]:
+            if size > FLUSH_BYTES or (results and NOW() - last > FLUSH_S):
+                send(json.dumps([number, results, False, 0]))
+                results, size, last = [], 0, NOW()
+            result = self.call(name, arguments)
+            results.append(result)
+            size += len(result[1] or "")
+            if stateful and result[0] in ("timeout", "memory"):
+                break  # the state may be half changed: the host rebuilds it before the next call
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        send(json.dumps([number, results, True, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss]))
+
+
+def describe(error: BaseException, chars: int) -> Result:
+    """`raised`, with the exception's own text as FTRL's runner would show it."""
+    name = type(error).__name__
+    name = name[:60] if name.isidentifier() else "Exception"
+    try:
+        text = str(error)[:chars]
+    except Overdue:
+        raise
+    except BaseException as second:
+        text = f"its text cannot be made ({type(second).__name__[:60]})"
+    if " at 0x" in text:
+        text = ADDRESS.sub(" at 0x0", text)
+    return ["raised", f"{name}: {text.encode(errors='replace').decode()}"]
+
+
+def send(text: str) -> None:
+    data = text.encode()
+    view = memoryview(len(data).to_bytes(4, "little") + data)
+    while view:
+        view = view[os.write(3, view) :]
+
+
+def receive(held: bytearray) -> dict[str, Any]:
+    while len(held) < 4 or len(held) < 4 + int.from_bytes(held[:4], "little"):
+        piece = os.read(3, 1 << 16)
+        if not piece:
+            os._exit(0)  # the host is done, or gone
+        held += piece
+    end = 4 + int.from_bytes(held[:4], "little")
+    request = json.loads(held[4:end])
+    del held[:end]
+    return request
+
+
+def serve(sources: dict[str, Source], state: Any, config: Config, world: World, report: dict[str, int]) -> None:
+    """Reports, then serves requests until the host hangs up. Does not return."""
+    sys.stdin = sys.stdout = sys.stderr = sys.__stdout__ = sys.__stderr__ = sys.__stdin__ = Discard()  # type: ignore[assignment]
+    sys.setrecursionlimit(config.recursion)
+    world.start(config.epoch_ns, config.seed)
+    engine = Engine(sources, state, config, world)
+    random.setstate(engine.chance)
+    held = bytearray()
+    send(json.dumps(report))
+    while True:
+        request = receive(held)
+        sys.setrecursionlimit(config.recursion)
+        engine.serve(request)

@@ -1,0 +1,565 @@
+"""`Sandbox` and `Session`: where the rest of ToolFoundry, and its users, run tool code.
+
+A session is one trust domain: one environment, or one rollout of it. It has one worker at a time, which is made at its
+first call, and nothing of it is left when it ends. Sessions with the same sources and state share a template, which
+holds both once. An idle worker may be taken from its session when all places are in use; like a worker that was killed
+it is made again, and where there is state, the calls that had been answered are played again to rebuild it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import platform
+import sys
+import threading
+import time
+import weakref
+from collections import OrderedDict, deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any, Self
+
+from pydantic import JsonValue
+
+from toolfoundry.errors import SandboxError, SandboxUnavailable
+from toolfoundry.sandbox.limits import SandboxLimits
+from toolfoundry.sandbox.process import (
+    Answer,
+    Call,
+    Lost,
+    Steps,
+    Template,
+    Worker,
+    Zygote,
+    adrive,
+    drive,
+    missing,
+    payload,
+)
+from toolfoundry.types import ToolResult
+
+__all__ = ["REQUIRED", "Sandbox", "Session"]
+
+REQUIRED = (
+    *("seccomp", "no_new_privs", "no_capabilities", "not_dumpable", "memory_limit", "cpu_limit"),
+    *("no_open", "no_socket", "no_fork", "no_other_read", "no_other_write", "no_executable_memory", "no_prctl"),
+)
+"""What a worker must report to hold. `landlock` (a second wall round files) and `not_root` are not required."""
+
+CHUNK = 256  # calls that a worker gets at once
+TEMPLATES = 64  # templates kept though no session uses them
+ONE_OFF_SESSIONS = 64  # sources that `Sandbox.call` keeps a session for
+RESTART_S = 60.0  # a zygote that dies twice within this time is not started a third time
+CONTAINER = "run it in a Linux container, for example: docker run --rm -v $PWD:/w -w /w python:3.12 ..."
+
+
+class Sandbox:
+    """Runs tool code in confined processes. Thread-safe, and usable from any number of event loops.
+
+    >>> with Sandbox() as box:
+    ...     box.call("def double(n):\\n    return 2 * n", "double", {"n": 21}).content
+    '42'
+
+    Args:
+        limits: of each session that is not given its own.
+        max_workers: living workers at most; calls wait for a place. Default: 256, or what the limit of open files
+            allows. For programs that compute for long, give the number of cores.
+
+    Raises SandboxUnavailable, at the first use, where the walls cannot be put up; then nothing is executed.
+    """
+
+    def __init__(self, limits: SandboxLimits | None = None, *, max_workers: int | None = None) -> None:
+        self.limits = limits or SandboxLimits()
+        self.max_workers = max_workers if max_workers is not None else _affordable_workers()
+        if self.max_workers < 1:
+            raise ValueError(f"max_workers: found {max_workers}, expected at least 1")
+        self.report: dict[str, int] = {}  # what the workers report to hold, once started
+        self.lock = threading.RLock()
+        self._pid = os.getpid()
+        self._zygote: Zygote | None = None
+        self._born, self._restarted = 0.0, False
+        self._closed = False
+        self._templates: OrderedDict[bytes, Template] = OrderedDict()
+        self._one_off: OrderedDict[str, Session] = OrderedDict()
+        self._idle: OrderedDict[Session, None] = OrderedDict()
+        self._places = self.max_workers
+        self._waiting: deque[Future[None]] = deque()
+        self._finalizer: weakref.finalize[..., Any] | None = None
+
+    # --- use --------------------------------------------------------------------------------------------------------
+
+    def call(self, source: str, name: str, arguments: Mapping[str, JsonValue]) -> ToolResult:
+        """The result of one call. All calls with the same source share a session without state."""
+        return self.batch(source, [(name, arguments)])[0]
+
+    def batch(self, source: str, calls: Sequence[tuple[str, Mapping[str, JsonValue]]]) -> list[ToolResult]:
+        """The results of several calls of functions of one source, in their order."""
+        return self._of(source).batch(calls)
+
+    async def acall(self, source: str, name: str, arguments: Mapping[str, JsonValue]) -> ToolResult:
+        """`call`, awaitable."""
+        return (await self.abatch(source, [(name, arguments)]))[0]
+
+    async def abatch(self, source: str, calls: Sequence[tuple[str, Mapping[str, JsonValue]]]) -> list[ToolResult]:
+        """`batch`, awaitable."""
+        return await self._of(source).abatch(calls)
+
+    def session(
+        self,
+        sources: Mapping[str, str],
+        *,
+        state: JsonValue = None,
+        seed: int = 0,
+        limits: SandboxLimits | None = None,
+    ) -> Session:
+        """A trust domain of its own: one environment, or one rollout.
+
+        Args:
+            sources: tool name to the Python source that defines the function of that name.
+            state: where not None, a JSON value that each tool gets, as its keyword argument `data`, and may change.
+            seed: of all chance that the tools see, 0 to 2**63 - 1.
+            limits: instead of the sandbox's.
+        """
+        return Session(self, payload(sources, state), state is not None, seed, limits or self.limits)
+
+    def start(self) -> Self:
+        """Starts the processes and tests the walls, if that has not been done; the first call does it too.
+
+        Raises SandboxUnavailable with what is missing and what to do.
+        """
+        with self.lock:
+            self._check_usable()
+            if self._zygote is None:
+                self._start()
+        return self
+
+    def close(self) -> None:
+        """Ends every process of the sandbox. Calls that are running raise SandboxError."""
+        with self.lock:
+            self._closed = True
+            for session in [*self._idle]:
+                session.close()
+            if self._finalizer is not None:
+                self._finalizer()
+            for template in self._templates.values():
+                template.close()
+            self._templates.clear()
+            self._one_off.clear()
+            waiting, self._waiting = [*self._waiting], deque()
+        for future in waiting:
+            if future.set_running_or_notify_cancel():
+                future.set_exception(SandboxError("the sandbox is closed"))
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return await asyncio.to_thread(self.start)
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
+
+    # --- processes ----------------------------------------------------------------------------------------------------
+
+    def _of(self, source: str) -> Session:
+        with self.lock:
+            session = self._one_off.pop(source, None) or self.session({"": source})
+            self._one_off[source] = session
+            while len(self._one_off) > ONE_OFF_SESSIONS:
+                _, oldest = self._one_off.popitem(last=False)
+                oldest.retire()
+        return session
+
+    def _check_usable(self) -> None:
+        if self._closed:
+            raise SandboxError("the sandbox is closed")
+        if self._pid != os.getpid():
+            raise SandboxError(
+                f"this sandbox belongs to process {self._pid}, and this is a fork of it: create a new Sandbox here"
+            )
+
+    def _start(self) -> None:
+        if sys.platform != "linux" or platform.machine() not in ("x86_64", "aarch64"):
+            raise SandboxUnavailable(
+                f"the sandbox needs Linux on x86-64 or arm64, and this is {platform.system()} on {platform.machine()}: "
+                + CONTAINER
+            )
+        if not sys.executable:
+            raise SandboxUnavailable("the sandbox needs sys.executable, which is empty in this embedded interpreter")
+        self._zygote = zygote = Zygote()
+        self._born = time.monotonic()
+        self._finalizer = weakref.finalize(self, _end, zygote, self._pid)
+        try:
+            drive(self._test())
+        except BaseException:
+            self._zygote = None
+            self._finalizer()
+            raise
+
+    def _test(self) -> Steps[None]:
+        """Lets tool code try what is forbidden, in workers like all others."""
+        from toolfoundry.sandbox.selftest import TRIALS, succeeded
+
+        session = self.session(TRIALS, limits=SandboxLimits())
+        try:
+            results = yield from session.steps([(name, {}) for name in TRIALS])
+        finally:
+            session.close()
+        if through := [name for name, result in zip(TRIALS, results, strict=True) if succeeded(result)]:
+            raise SandboxUnavailable(f"the sandbox does not hold on this machine: tool code could {', '.join(through)}")
+
+    def _restart(self, dead: Zygote) -> None:
+        with self.lock:
+            if self._zygote is not dead:
+                return
+            self._zygote = None
+            dead.close()
+            for template in self._templates.values():
+                template.close()
+            self._templates.clear()
+            if time.monotonic() - self._born < RESTART_S and self._restarted:
+                raise SandboxError(
+                    "the sandbox's first process died twice within a minute; is the machine out of memory?"
+                )
+            self._restarted = True
+            self._start()
+
+    def _template(self, session: Session) -> Steps[Template]:
+        """The template of a session's sources and state, with one more user."""
+        while True:
+            with self.lock:
+                self.start()
+                zygote = self._zygote
+                if (template := self._templates.get(session.key)) is not None:
+                    template.users += 1
+                    self._templates.move_to_end(session.key)
+                    return template
+            assert zygote is not None
+            try:
+                template = yield from zygote.template(session.payload)
+            except Lost:
+                self._restart(zygote)
+                continue
+            with self.lock:
+                if session.key in self._templates or self._zygote is not zygote:
+                    template.close()
+                else:
+                    self._templates[session.key] = template
+
+    def leave_template(self, key: bytes, template: Template, *, broken: bool = False) -> None:
+        with self.lock:
+            template.users -= 1
+            if broken and self._templates.get(key) is template:
+                del self._templates[key]
+            if self._templates.get(key) is not template:
+                if template.users == 0:
+                    template.close()
+                return
+            unused = [key for key, other in self._templates.items() if other.users == 0]
+            for old in unused[: max(0, len(self._templates) - TEMPLATES)]:
+                self._templates.pop(old).close()
+
+    def spawn(self, session: Session) -> Steps[tuple[Template, Worker]]:
+        """A worker whose report is complete. Raises Lost if the sources cannot be loaded."""
+        reason = Lost("killed", "no worker could be made")
+        for _ in range(2):  # a template can die of something else once; twice is its sources' doing
+            template = yield from self._template(session)
+            try:
+                worker = yield from template.worker(session.limits, session.seed)
+            except Lost as lost:
+                self.leave_template(session.key, template, broken=True)
+                reason = lost
+                continue
+            except BaseException:
+                self.leave_template(session.key, template)
+                raise
+            if gaps := missing(worker.report, REQUIRED):
+                worker.kill()
+                self.leave_template(session.key, template, broken=True)
+                raise SandboxUnavailable(
+                    f"the sandbox cannot be set up here: missing {', '.join(gaps)}; the kernel must allow seccomp "
+                    f"filters and no_new_privs to unprivileged processes, as a default container does: {CONTAINER}"
+                )
+            self.report = worker.report
+            return template, worker
+        raise reason
+
+    # --- turns and places ---------------------------------------------------------------------------------------------
+
+    def enter(self, session: Session) -> Steps[None]:
+        """Waits for the session's turn, then for a place for its worker. Whoever enters must leave."""
+        with self.lock:
+            turn: Future[None] | None = None
+            if session.busy:
+                session.turns.append(turn := Future())
+            session.busy = True
+        if turn is not None:
+            yield from _granted(turn, session.pass_turn)
+        try:
+            self._check_usable()
+            if session.closed:
+                raise SandboxError("the session is closed")
+            with self.lock:
+                place: Future[None] | None = None
+                if session.worker is not None:
+                    self._idle.pop(session, None)
+                elif self._places > 0:
+                    self._places -= 1
+                elif self._idle:
+                    victim, _ = self._idle.popitem(last=False)
+                    victim.drop()
+                    victim.placed = False
+                else:
+                    self._waiting.append(place := Future())
+                session.placed = place is None
+            if place is not None:
+                yield from _granted(place, self._free_place)
+                session.placed = True
+        except BaseException:
+            self.leave(session)
+            raise
+
+    def leave(self, session: Session) -> None:
+        with self.lock:
+            if session.worker is None or session.closed or session.retired or self._waiting:
+                self.release(session)
+            else:
+                self._idle[session] = None
+            session.pass_turn()
+
+    def release(self, session: Session) -> None:
+        """Takes worker and place from a session that has no call running."""
+        with self.lock:
+            self._idle.pop(session, None)
+            session.drop()
+            if session.placed:
+                session.placed = False
+                self._free_place()
+
+    def _free_place(self) -> None:
+        with self.lock:
+            while self._waiting:
+                if _grant(self._waiting.popleft()):
+                    return
+            self._places += 1
+
+    def close_session(self, session: Session) -> None:
+        with self.lock:
+            session.closed = True
+            if self._pid != os.getpid():
+                return  # the worker is our parent's
+            if session.busy:  # its call, in another thread or task, finds the worker lost and the session closed
+                if session.worker is not None:
+                    session.worker.stop()
+            else:
+                self.release(session)
+
+
+class Session:
+    """One trust domain; made by `Sandbox.session`. Calls of one session run one after the other.
+
+    Without state, a call's result depends on nothing but its arguments and the seed. With state, tools see the state
+    as the calls before left it; their clock and chance run on. A call that ends by `timeout`, `memory` or `killed`
+    leaves the state as it was before it.
+
+    Usable as a context manager, sync and async.
+    """
+
+    def __init__(self, box: Sandbox, payload: bytes, stateful: bool, seed: int, limits: SandboxLimits) -> None:
+        self.payload, self.stateful, self.seed, self.limits = payload, stateful, seed, limits
+        self.key = hashlib.sha256(payload).digest()
+        self.box = box
+        self.worker: Worker | None = None
+        self.template: Template | None = None
+        self.busy = self.closed = self.placed = self.retired = False
+        self.turns: deque[Future[None]] = deque()
+        self.answered: list[Call] = []  # the calls that made the state what it is
+
+    def call(self, name: str, arguments: Mapping[str, JsonValue]) -> ToolResult:
+        """The result of one call. A tool's failure is in it; SandboxError is ours."""
+        return drive(self.steps([(name, arguments)]))[0]
+
+    def batch(self, calls: Sequence[tuple[str, Mapping[str, JsonValue]]]) -> list[ToolResult]:
+        """The results of several calls, in their order. One that brings the worker down does not take others along."""
+        return drive(self.steps(calls))
+
+    async def acall(self, name: str, arguments: Mapping[str, JsonValue]) -> ToolResult:
+        """`call`, awaitable."""
+        return (await adrive(self.steps([(name, arguments)])))[0]
+
+    async def abatch(self, calls: Sequence[tuple[str, Mapping[str, JsonValue]]]) -> list[ToolResult]:
+        """`batch`, awaitable."""
+        return await adrive(self.steps(calls))
+
+    def state(self) -> Any:
+        """The state as it is now; None for a session without. Raises SandboxError if a tool made it other than JSON."""
+        return drive(self._state())
+
+    async def astate(self) -> Any:
+        """`state`, awaitable."""
+        return await adrive(self._state())
+
+    def close(self) -> None:
+        """Ends the session and its worker; nothing of it is left. May be called more than once."""
+        self.box.close_session(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
+
+    # --- for the sandbox ----------------------------------------------------------------------------------------------
+
+    def steps(self, calls: Sequence[Call]) -> Steps[list[ToolResult]]:
+        """The waits of `batch`, for `drive` or `adrive`."""
+        if not calls:
+            return []
+        yield from self.box.enter(self)
+        try:
+            answers = yield from self._answers(calls)
+        except BaseException:
+            self.drop()  # cancelled or broken half-way: what the worker does now is not known
+            raise
+        finally:
+            self.box.leave(self)
+        return [_result(answer) for answer in answers]
+
+    def _answers(self, calls: Sequence[Call]) -> Steps[list[Answer]]:
+        answers: list[Answer] = []
+        again = -1
+        singly_until = 0  # after a loss, calls of that chunk go one by one, so that only the guilty one is charged
+        while (done := len(answers)) < len(calls):
+            chunk = calls[done : done + (1 if done < singly_until else CHUNK)]
+            try:
+                worker = self.worker or (yield from self._revive())
+            except Lost as lost:
+                return answers + [(lost.kind, lost.reason)] * (len(calls) - done)
+            try:
+                got = yield from worker.run(chunk, self.limits)
+            except Lost as lost:
+                self.drop()
+                got = lost.answers
+                singly_until = max(singly_until, done + len(chunk))
+                if not got and len(chunk) == 1:
+                    if lost.kind == "timeout" or again == done:
+                        got = [(lost.kind, lost.reason)]
+                    again = done  # what killed the worker may be left from an earlier call: once more in a new one
+            answers += got
+            if self.stateful:
+                self._note(chunk, got)
+            elif worker.served >= self.limits.calls_per_worker or worker.growth_bytes > self.limits.growth_bytes:
+                self.drop()
+        return answers
+
+    def _note(self, calls: Sequence[Call], answers: Sequence[Answer]) -> None:
+        for call, (kind, _) in zip(calls, answers, strict=False):
+            if kind in ("timeout", "memory", "killed"):
+                self.drop()
+            else:
+                self.answered.append(call)
+
+    def _revive(self) -> Steps[Worker]:
+        """A new worker, in the state that the answered calls led to."""
+        self.template, self.worker = yield from self.box.spawn(self)
+        worker = self.worker
+        for start in range(0, len(self.answered), CHUNK):
+            chunk = self.answered[start : start + CHUNK]
+            try:
+                again = len((yield from worker.run(chunk, self.limits)))
+            except Lost:
+                again = 0
+            if again < len(chunk):
+                raise SandboxError(
+                    "the state of the session was lost, and could not be rebuilt by playing its calls again"
+                )
+        return worker
+
+    def _state(self) -> Steps[Any]:
+        if not self.stateful:
+            return None
+        yield from self.box.enter(self)
+        try:
+            worker = self.worker or (yield from self._revive())
+            return (yield from worker.state(self.limits))
+        except Lost as lost:
+            self.drop()
+            raise SandboxError(f"the state of the session cannot be read: {lost.reason}") from None
+        except BaseException:
+            self.drop()
+            raise
+        finally:
+            self.box.leave(self)
+
+    def drop(self) -> None:
+        """Ends the worker, if there is one; the session can make another."""
+        with self.box.lock:
+            if self.worker is not None:
+                self.worker.kill()
+                self.worker = None
+            if self.template is not None:
+                self.box.leave_template(self.key, self.template)
+                self.template = None
+
+    def retire(self) -> None:
+        """From now on the worker ends with each call, so that a session which nobody closes holds no place."""
+        with self.box.lock:
+            self.retired = True
+            if not self.busy:
+                self.box.release(self)
+
+    def pass_turn(self) -> None:
+        """Lets the next call of this session go on."""
+        with self.box.lock:
+            while self.turns:
+                if _grant(self.turns.popleft()):
+                    return
+            self.busy = False
+
+
+def _grant(future: Future[None]) -> bool:
+    if not future.set_running_or_notify_cancel():
+        return False
+    future.set_result(None)
+    return True
+
+
+def _granted(future: Future[None], undo: Callable[[], None]) -> Steps[None]:
+    """Waits for what `future` grants; when the wait is given up, but the grant has come, it goes to the next."""
+    try:
+        yield future
+    except BaseException:
+        if not future.cancel():
+            undo()
+        raise
+
+
+def _result(answer: Answer) -> ToolResult:
+    kind, text = answer
+    return ToolResult(call_id="", content=text) if kind is None else ToolResult(call_id="", error=f"{kind}: {text}")
+
+
+def _end(zygote: Zygote, owner: int) -> None:
+    if os.getpid() == owner:
+        zygote.close()
+
+
+def _affordable_workers() -> int:
+    """256, or as many as leave half of the files that this process may open; a worker takes two, a template one."""
+    try:
+        import resource
+    except ImportError:
+        return 1  # not a machine on which the sandbox starts
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 256 if files == resource.RLIM_INFINITY else max(1, min(256, files // 6))

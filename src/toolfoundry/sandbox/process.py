@@ -1,0 +1,435 @@
+"""The host's side of the processes: start a zygote, ask for templates and workers, exchange frames with a worker.
+
+Everything that waits is a generator which yields what it waits for, a `Ready` or a future, and is told whether it came
+in time; `drive` runs one in a thread, `adrive` in an event loop. So there is one implementation for both.
+
+All that comes from a worker is hostile: frames are capped before they are read, parsed by a strict parser, and
+checked; whatever is wrong with one, the worker counts as lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
+
+import orjson
+
+from toolfoundry.errors import SandboxError, SandboxUnavailable
+from toolfoundry.sandbox.limits import SandboxLimits
+
+__all__ = ["Call", "Lost", "Ready", "Steps", "Template", "Worker", "Zygote", "adrive", "drive"]
+
+T = TypeVar("T")
+Call: TypeAlias = tuple[str, Mapping[str, Any]]
+Answer: TypeAlias = tuple[str | None, str]  # (kind of error or None, text)
+
+
+class Ready(NamedTuple):
+    """Wait until a descriptor can be read (or written), at most so many seconds."""
+
+    descriptor: int
+    write: bool
+    seconds: float
+
+
+Steps: TypeAlias = Generator[Ready | Future[None], bool, T]
+
+KINDS = {None, "raised", "timeout", "memory", "output", "unknown_tool"}
+HELLO_S = 20.0
+SLACK_S = 0.03  # a worker interrupts its call within two ticks of 10 ms of its limit
+FRAME_FACTOR = 6  # JSON may write one byte as six characters
+
+BOOT = """
+import os, sys, types
+for name, path in zip(("toolfoundry", "toolfoundry.sandbox"), sys.argv[1:3]):
+    sys.modules[name] = types.ModuleType(name)
+    sys.modules[name].__path__ = [path]
+try:
+    from toolfoundry.sandbox.zygote import main
+    main(int(sys.argv[3]), sys.argv[4])
+except Exception as error:
+    import json
+    os.write(int(sys.argv[3]), json.dumps({"error": f"{type(error).__name__}: {error}"}).encode())
+"""  # the packages are named but not run: the zygote holds the standard library, and of ToolFoundry only its own side
+
+
+def drive(steps: Steps[T]) -> T:
+    """Runs a generator of waits in this thread."""
+    try:
+        wait = next(steps)
+        while True:
+            if isinstance(wait, Future):
+                wait.result()
+                came = True
+            else:
+                poll = select.poll()
+                poll.register(wait.descriptor, select.POLLOUT if wait.write else select.POLLIN)
+                came = bool(poll.poll(max(0.0, wait.seconds) * 1000))
+            wait = steps.send(came)
+    except StopIteration as done:
+        return cast(T, done.value)
+    finally:
+        steps.close()
+
+
+async def adrive(steps: Steps[T]) -> T:
+    """Runs a generator of waits in the running event loop. Cancelling is safe: the generator is closed."""
+    loop = asyncio.get_running_loop()
+    try:
+        wait = next(steps)
+        while True:
+            if isinstance(wait, Future):
+                await asyncio.wrap_future(wait)
+                came = True
+            else:
+                came = await _ready(loop, wait)
+            wait = steps.send(came)
+    except StopIteration as done:
+        return cast(T, done.value)
+    finally:
+        steps.close()
+
+
+async def _ready(loop: asyncio.AbstractEventLoop, wait: Ready) -> bool:
+    came: asyncio.Future[bool] = loop.create_future()
+
+    def settle(value: bool) -> None:
+        if not came.done():
+            came.set_result(value)
+
+    add, remove = (loop.add_writer, loop.remove_writer) if wait.write else (loop.add_reader, loop.remove_reader)
+    add(wait.descriptor, settle, True)
+    timer = loop.call_later(max(0.0, wait.seconds), settle, False)
+    try:
+        return await came
+    finally:
+        timer.cancel()
+        remove(wait.descriptor)
+
+
+class Lost(Exception):
+    """A worker is gone, or was sent away. `answers` are those that it gave before, in order."""
+
+    def __init__(self, kind: str, reason: str) -> None:
+        super().__init__(f"{kind}: {reason}")
+        self.kind, self.reason = kind, reason
+        self.answers: list[Answer] = []
+
+
+KILLED = "the tool brought its process down"
+
+
+class Zygote:
+    """The process that holds the standard library. Raises SandboxUnavailable if it does not come up."""
+
+    def __init__(self) -> None:
+        here, zones = Path(__file__).parent, importlib.util.find_spec("tzdata")
+        tzdata = Path(zones.origin).parent / "zoneinfo" if zones and zones.origin else ""
+        self.channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        keep = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
+        python = [sys.executable, "-s", "-S", "-P", "-c", BOOT]
+        with theirs:
+            self.process = subprocess.Popen(
+                [*python, str(here.parent), str(here), str(theirs.fileno()), str(tzdata)],
+                start_new_session=True,
+                pass_fds=(theirs.fileno(),),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env={**keep, "PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8", "TZ": "UTC"},
+                cwd="/",
+            )
+        try:
+            self.channel.settimeout(HELLO_S)
+            self.about: dict[str, Any] = orjson.loads(self.channel.recv(1 << 16) or b"{}")
+            self.channel.setblocking(False)
+        except (OSError, ValueError):
+            self.about = {}
+        if not self.about.get("repeatable"):
+            self.close()
+            what = "its clock could not be replaced" if self.about else "its first process did not come up"
+            raise SandboxUnavailable(
+                f"the sandbox cannot start: {self.about.get('error', what)} (Python {sys.version.split()[0]}, "
+                f"{sys.executable})"
+            )
+
+    def template(self, payload: bytes) -> Steps[Template]:
+        """A template of these sources and this state. Returns before the template has loaded them."""
+        file = os.memfd_create("payload")
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            with open(file, "wb", closefd=False) as writer:
+                writer.write(payload)
+            yield from _pass(self.channel, b"t", [theirs.fileno(), file])
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            os.close(file)
+            theirs.close()
+        ours.setblocking(False)
+        return Template(ours)
+
+    def close(self) -> None:
+        """Ends the zygote, which first ends everything below it."""
+        self.channel.close()
+        try:
+            self.process.wait(2)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def _pass(channel: socket.socket, message: bytes, descriptors: list[int]) -> Steps[None]:
+    """Sends one datagram with descriptors. Raises Lost if nobody is there to read it."""
+    while True:
+        try:
+            socket.send_fds(channel, [message], descriptors)
+        except BlockingIOError:
+            if not (yield Ready(channel.fileno(), True, HELLO_S)):
+                raise Lost("killed", "the process that makes workers does not answer") from None
+        except OSError as error:
+            raise Lost("killed", f"the process that makes workers is gone ({error.strerror})") from None
+        else:
+            return
+
+
+class Template:
+    """A process that holds compiled sources and parsed state, and forks workers of them."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self.channel = channel
+        self.users = 0  # sessions with a living worker: a worker dies with its template
+
+    def worker(self, limits: SandboxLimits, seed: int) -> Steps[Worker]:
+        """A confined worker, with its report. Raises Lost if the template or the worker died before it reported."""
+        request = {
+            **limits.model_dump(include={*_CONFIG}),
+            "epoch_ns": (limits.epoch - datetime(1970, 1, 1, tzinfo=UTC)) // _MICROSECOND * 1000,
+            "seed": seed,
+        }
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        ours.setblocking(False)
+        worker = Worker(ours)
+        try:
+            try:
+                yield from _pass(self.channel, orjson.dumps(request), [theirs.fileno()])
+            finally:
+                theirs.close()
+            yield from worker.greet()
+        except BaseException:
+            worker.kill()
+            raise
+        return worker
+
+    def close(self) -> None:
+        self.channel.close()
+
+
+_CONFIG = ("call_s", "output_bytes", "error_chars", "recursion", "state_bytes", "memory_bytes", "worker_cpu_s")
+_MICROSECOND = datetime.resolution
+
+
+class Worker:
+    """One confined process. After `Lost`, and after anything unexpected, it must be killed and not used again."""
+
+    __slots__ = ("base_kb", "held", "number", "peak_kb", "pid", "pidfd", "report", "served", "sock")
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock, self.held = sock, bytearray()
+        self.pid = self.pidfd = -1
+        self.report: dict[str, int] = {}
+        self.number = self.served = self.peak_kb = self.base_kb = 0
+
+    def kill(self) -> None:
+        """Ends the process now; it may be called at any time, and more than once."""
+        if self.pidfd >= 0:
+            self.stop()
+            os.close(self.pidfd)
+            self.pidfd = -1
+        self.sock.close()
+
+    def stop(self) -> None:
+        """Ends the process, but leaves the descriptors to the thread that is waiting for it."""
+        if self.pidfd >= 0:
+            with contextlib.suppress(OSError):
+                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+
+    @property
+    def growth_bytes(self) -> int:
+        """By how much its memory has ever exceeded that after its first calls."""
+        return (self.peak_kb - self.base_kb) << 10
+
+    def greet(self) -> Steps[None]:
+        if not (yield Ready(self.sock.fileno(), False, HELLO_S)):
+            raise Lost("killed", "no worker came up in time")
+        try:
+            message, descriptors, _, _ = socket.recv_fds(self.sock, 8, 1)
+        except OSError:
+            message, descriptors = b"", []
+        if not descriptors:
+            raise Lost("killed", "the source brought down the process that compiles it")
+        self.pid, self.pidfd = int.from_bytes(message, "little"), descriptors[0]
+        report = self._parse((yield from self._frame(None, 4096)))
+        if not isinstance(report, dict) or not all(type(v) is int for v in cast(dict[str, Any], report).values()):
+            raise Lost("killed", KILLED)
+        self.report = cast(dict[str, int], report)
+
+    def run(self, calls: Sequence[Call], limits: SandboxLimits) -> Steps[list[Answer]]:
+        """The answers to the calls in order; fewer if the worker stopped after a call that spoilt its state.
+
+        Raises Lost, with the answers up to then.
+        """
+        answers: list[Answer] = []
+        cap = FRAME_FACTOR * (2 * limits.output_bytes + 8 * limits.error_chars) + (1 << 20)
+        self.number += 1
+        try:
+            yield from self._send(json.dumps({"id": self.number, "calls": calls}), limits)
+            done = False
+            while not done:
+                frame = self._parse((yield from self._frame(limits, cap)))
+                match frame:
+                    case [self.number, [*results], bool(done), int(peak)]:
+                        answers += [self._answer(result, limits) for result in results]
+                        self.peak_kb = peak
+                    case _:
+                        raise Lost("killed", KILLED)
+                if len(answers) > len(calls) or (done and not answers):
+                    raise Lost("killed", KILLED)
+            if self.held:
+                raise Lost("killed", KILLED)
+        except Lost as lost:
+            lost.answers = answers[: len(calls)]
+            raise
+        self.served += len(answers)
+        self.base_kb = self.base_kb or self.peak_kb
+        return answers
+
+    def state(self, limits: SandboxLimits) -> Steps[Any]:
+        """The state as it is now. Raises Lost, or SandboxError if it is no JSON any more."""
+        self.number += 1
+        yield from self._send(json.dumps({"id": self.number, "state": True}), limits)
+        frame = yield from self._frame(limits, limits.state_bytes + 1024)
+        try:
+            reply: Any = json.loads(frame)
+        except (ValueError, RecursionError):
+            reply = None
+        match reply:
+            case [self.number, state]:
+                return state
+            case [self.number, None, str(reason)]:
+                raise SandboxError(f"the state of the session cannot be read: {reason[:400]}")
+            case _:
+                raise Lost("killed", KILLED)
+
+    def _answer(self, result: Any, limits: SandboxLimits) -> Answer:
+        match result:
+            case [None | str() as kind, str(text)] if kind in KINDS:
+                if kind is None and len(text) > limits.output_bytes:
+                    raise Lost("killed", KILLED)
+                return kind, text if kind is None else text[: limits.error_chars + 200]
+            case _:
+                raise Lost("killed", KILLED)
+
+    @staticmethod
+    def _parse(frame: bytes) -> Any:
+        try:
+            return orjson.loads(frame)
+        except orjson.JSONDecodeError:
+            raise Lost("killed", KILLED) from None
+
+    def _send(self, text: str, limits: SandboxLimits) -> Steps[None]:
+        data = text.encode()
+        view = memoryview(len(data).to_bytes(4, "little") + data)
+        while view:
+            try:
+                view = view[self.sock.send(view) :]
+            except BlockingIOError:
+                if not (yield Ready(self.sock.fileno(), True, limits.call_s + HELLO_S)):
+                    raise Lost("killed", KILLED) from None
+            except OSError:
+                raise Lost("killed", KILLED) from None
+
+    def _frame(self, limits: SandboxLimits | None, cap: int) -> Steps[bytes]:
+        """The next frame. Without limits, it must be there in time; with limits, the call that runs has its time."""
+        held = self.held
+        while True:
+            if len(held) >= 4:
+                end = 4 + int.from_bytes(held[:4], "little")
+                if end > cap:
+                    raise Lost("killed", KILLED)
+                if len(held) >= end:
+                    frame = bytes(memoryview(held)[4:end])
+                    del held[:end]
+                    return frame
+            if limits is not None:
+                yield from self._progress(limits)
+            elif not (yield Ready(self.sock.fileno(), False, HELLO_S)):
+                raise Lost("killed", "the worker does not answer")
+            try:
+                piece = self.sock.recv(1 << 16)
+            except BlockingIOError:
+                continue
+            except OSError:
+                piece = b""
+            if not piece:
+                raise Lost("killed", KILLED)
+            held += piece
+
+    def _progress(self, limits: SandboxLimits) -> Steps[None]:
+        """Waits until the worker has written something.
+
+        Raises Lost when it has computed for longer than a call may, stands still, or has met the limit of wall time.
+        A worker that only waits for a turn on a busy machine is left alone.
+        """
+        start, spent = time.monotonic(), _cpu_seconds(self.pid)
+        wall = limits.wall_s or 10 * limits.call_s
+        patience = limits.call_s + SLACK_S
+        while not (yield Ready(self.sock.fileno(), False, patience)):
+            used, waited = _cpu_seconds(self.pid) - spent, time.monotonic() - start
+            over = used >= limits.call_s + SLACK_S / 2 or waited >= wall
+            if over or not _is_runnable(self.pid):
+                if (yield Ready(self.sock.fileno(), False, 0)):
+                    return
+                raise Lost("timeout", f"the call took longer than {limits.call_s:g} s")
+            patience = 0.01
+
+
+def _cpu_seconds(pid: int) -> float:
+    """CPU seconds that a process has used; 0 when it is gone. `~pid << 3 | 2` is its clock (clock_getcpuclockid(3))."""
+    try:
+        return time.clock_gettime((~pid << 3) | 2)
+    except OSError:
+        return 0.0
+
+
+def _is_runnable(pid: int) -> bool:
+    """Whether a process computes or waits for a core; also true where /proc does not say."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2][:1] in (b"R", b"D")
+    except OSError:
+        return True
+
+
+def payload(sources: Mapping[str, str], state: Any) -> bytes:
+    """Sources and state as a template reads them. The standard library's JSON keeps NaN, big numbers and surrogates."""
+    return json.dumps({"sources": dict(sources), "state": state}).encode()
+
+
+def missing(report: Mapping[str, int], required: Iterable[str]) -> list[str]:
+    """The walls that a worker's report does not name as standing."""
+    return [name for name in required if report.get(name) != 1]

@@ -1,0 +1,183 @@
+"""The two trusted processes below the host: the zygote, which loads the standard library once, and its templates.
+
+    host ──► zygote ──► template (compiles the sources, parses the state) ──► worker (confined; runs tool code)
+
+The host makes every socket pair and hands one end down: to the zygote with a request for a template, to a template
+with a request for a worker. Requests have no replies; the answer is what comes out of the new socket: a worker first
+sends a descriptor of its own process, by which the host can kill it, then its report, then results. Each process ends
+when the one above it does. No process that can fork ever executes tool code.
+
+Sources and state come in an anonymous file, so that megabytes cross in one message; a template reads it, then gives
+up its rights, then parses. State and code are shared with its workers, copy on write.
+"""
+
+from __future__ import annotations
+
+import sys
+
+# ruff: noqa: E402
+from . import engine, world  # first of all: the engine keeps the real clocks for itself
+
+WORLD = world.World()
+world.install(WORLD)  # before anything else can copy the clocks
+
+import contextlib
+import datetime
+import gc
+import importlib
+import importlib.abc
+import json
+import os
+import resource
+import signal
+import socket
+import time
+import warnings
+import zoneinfo
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from . import harden
+from .modules import ENCODINGS, PRELOAD
+
+LOAD_CPU_S, LOAD_BYTES = 5, 2 << 30  # what parsing one environment's sources and state may use
+HIDDEN = "ctypes _ctypes socket _socket select subprocess _posixsubprocess multiprocessing signal resource".split()
+GETPID = os.getpid  # tools see a constant
+PAGE = resource.getpagesize()
+
+
+class Absent(importlib.abc.MetaPathFinder):
+    """Answers every import that is not already loaded, in place of the finders that would open files."""
+
+    def find_spec(self, fullname: str, *_: Any) -> None:
+        raise ModuleNotFoundError(f"No module named {fullname!r} in the sandbox", name=fullname)
+
+
+def preload(zones: Path | None) -> list[zoneinfo.ZoneInfo]:
+    """Imports all that tools may import, loads every time zone, then closes the import system."""
+    for name in PRELOAD:
+        importlib.import_module(name)
+    for name in ENCODINGS:
+        importlib.import_module(f"encodings.{name}")
+    world.install_entropy(WORLD)
+    loaded: list[zoneinfo.ZoneInfo] = []
+    if zones is not None:
+        zoneinfo.reset_tzpath(to=[str(zones)])
+        names = (zones.parent / "zones").read_text().split()
+        loaded += [zoneinfo.ZoneInfo(name) for name in names]  # these references keep zoneinfo's cache filled
+    zoneinfo.reset_tzpath(to=[])
+    everywhere = frozenset(zone.key for zone in loaded)
+    zoneinfo.available_timezones = lambda: set(everywhere)
+    for name in HIDDEN:  # tidiness, not a wall: tool code can find them through `gc`
+        sys.modules.pop(name, None)
+    sys.path.clear()
+    sys.path_hooks.clear()
+    sys.path_importer_cache.clear()
+    sys.meta_path[:] = [Absent()]
+    warnings.resetwarnings()
+    warnings.simplefilter("ignore")
+    return loaded
+
+
+def repeatable() -> bool:
+    """Whether the replaced clocks and entropy are the ones that code gets."""
+    import random
+    import uuid
+
+    seen: list[str] = []
+    for _ in range(2):
+        WORLD.start(10**18, 1)
+        random.seed(0)
+        now, today = datetime.datetime.now(), datetime.date.today()
+        seen.append(repr((now, today, time.time(), random.Random().random(), uuid.uuid4(), uuid.uuid1())))
+    return seen[0] == seen[1] and seen[0].startswith("(datetime.datetime(2001, 9, 9, 1, 46, 40, 10), ")
+
+
+def move(descriptor: int, *keep: int) -> None:
+    """Puts a descriptor at 3 and closes all others but the standard ones and `keep`."""
+    os.dup2(descriptor, 3)
+    first = 4
+    for kept in sorted(keep):
+        if kept > first:
+            harden.syscall("close_range", first, kept - 1, 0)
+        first = kept + 1
+    harden.syscall("close_range", first, 0xFFFFFFFF, 0)
+
+
+def worker(channel: int, control: socket.socket, request: dict[str, Any], size: int, abi: int, loaded: Any) -> NoReturn:
+    """The forked child: hands its own descriptor up, gives up its rights, and serves."""
+    move(channel)  # where the template's own channel was, so `control` now is the worker's
+    config = engine.Config(**request)
+    own = harden.syscall("pidfd_open", GETPID(), 0)
+    socket.send_fds(control, [GETPID().to_bytes(8, "little")], [own])
+    os.close(own)
+    report = harden.confine_worker(size + config.memory_bytes, config.worker_cpu_s)
+    sources, state = loaded
+    engine.serve(sources, state, config, WORLD, {**report, "landlock": abi})
+    os._exit(0)
+
+
+def template(channel: int, payload: int) -> NoReturn:
+    """Loads one set of sources with its state, then forks workers until the host hangs up."""
+    statm = os.open("/proc/self/statm", os.O_RDONLY)
+    move(channel, payload, statm)
+    control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, fileno=3)
+    data = os.pread(payload, os.fstat(payload).st_size, 0)
+    os.close(payload)
+    abi = harden.confine_template()
+    _, cpu = resource.getrlimit(resource.RLIMIT_CPU)
+    _, space = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_CPU, (LOAD_CPU_S + int(sum(resource.getrusage(0)[:2])), cpu))
+    resource.setrlimit(resource.RLIMIT_AS, (LOAD_BYTES, space))
+    loads = json.loads(data)
+    sources = {name: engine.compile_source(text) for name, text in loads["sources"].items()}
+    loaded = sources, loads["state"]
+    del data, loads
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu))
+    resource.setrlimit(resource.RLIMIT_AS, (space, space))
+    gc.collect()
+    gc.freeze()
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(control, 1 << 16, 1)
+        if not message:
+            os._exit(0)
+        size = int(os.pread(statm, 64, 0).split()[0]) * PAGE
+        forked(worker, descriptors[0], control, json.loads(message), size, abi, loaded)
+        os.close(descriptors[0])
+
+
+def forked(target: Callable[..., NoReturn], *arguments: Any) -> None:
+    """Runs `target` in a child, which never comes back here; if there can be none, the host finds its socket shut."""
+    with contextlib.suppress(OSError):
+        if os.fork() == 0:
+            try:
+                target(*arguments)
+            finally:
+                os._exit(70)
+
+
+def main(channel: int, zones: str) -> None:
+    """Serves requests for templates until the host hangs up."""
+    move(channel)
+    control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, fileno=3)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the host
+    harden.prctl(
+        36, 1
+    )  # PR_SET_CHILD_SUBREAPER: a dead template's workers come to us, not to a pid 1 that does not reap
+    kept = preload(Path(zones) if zones else None)
+    control.send(json.dumps({"repeatable": repeatable(), "zones": len(kept)}).encode())
+    gc.collect()
+    gc.freeze()
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(control, 64, 2)
+        if not message:
+            break
+        forked(template, *descriptors)
+        for descriptor in descriptors:
+            os.close(descriptor)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    os.killpg(0, signal.SIGTERM)  # all below are in our group; a worker that ignores this dies with its template
+    with contextlib.suppress(ChildProcessError):
+        os.wait()  # with SIGCHLD ignored it returns when the last child is gone
