@@ -29,7 +29,7 @@ from toolfoundry.console import (
     number,
     out,
     print_json,
-    print_record,
+    print_proofs,
     print_summaries,
     progress,
     write_environments,
@@ -288,7 +288,7 @@ def prove(
     if as_json:
         print_json(summary.model_dump(mode="json"))
     else:
-        print_record(summary)
+        print_proofs(summary)
     done_line(f"{len(proved)} environments written to {output}", problems)
 
 
@@ -349,6 +349,8 @@ def rollout(
     }
     player = choose(policy, seed=seed, **options)
     specs = list(read(envs, EnvSpec, skip_bad=skip_bad, on_bad=problems))[:limit]
+    for spec in specs[:1]:
+        player.make(spec, 0)  # what is wrong with the choice of policy is best said before anything is written
     limits = Limits(max_turns=max_turns, max_calls=max_calls, max_tokens=max_rollout_tokens, max_time_s=max_time)
     done: dict[str, Trajectory] = {}
 
@@ -398,7 +400,10 @@ def rollout(
         counts={"trajectories": len(done), **player.usage()},
         started=started,
     )
-    print_summaries(summary, as_json)
+    if as_json:
+        print_json([item.model_dump(mode="json") for item in summary])
+    else:
+        print_summaries(summary)
     unscored = sum(item.overall.unscored for item in summary)
     done_line(f"{len(done)} trajectories written to {output}", problems)
     if done and unscored == len(done):
@@ -430,7 +435,7 @@ def score(
             }
         print_json(document)
     else:
-        print_summaries(summaries, as_json=False)
+        print_summaries(summaries)
         for name, metric in rewards.items():
             label = f"mean turn reward ({reward}) of {escape(visible(name, 60))}"
             out.print(f"{label}: {number(metric.mean)} over {metric.n} turns", highlight=False)

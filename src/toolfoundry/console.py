@@ -21,8 +21,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from toolfoundry.metrics import Summary
+from toolfoundry.prove.summary import ProofSummary
 from toolfoundry.store import RecordWriter, WriteMode
-from toolfoundry.types import EnvSpec, Record
+from toolfoundry.types import EnvSpec
 from toolfoundry.untrusted import visible
 
 out = Console()
@@ -88,55 +89,77 @@ def print_json(value: Any) -> None:
     sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode() + "\n")
 
 
-def print_record(record: Record) -> None:
-    table = Table(show_header=False, box=None)
-    for name, value in record.model_dump(mode="json").items():
-        text = value if isinstance(value, str) else orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
-        table.add_row(name.replace("_", " "), escape(visible(text, 4000)))
-    out.print(table)
-
-
 def number(value: float | None, digits: int = 3) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
 
 
-def print_summaries(summaries: Sequence[Summary], as_json: bool) -> None:
-    if as_json:
-        print_json([summary.model_dump(mode="json") for summary in summaries])
-        return
-    columns = [
-        "score",
-        "solve_p",
-        "solve_r",
-        "solve_f1",
-        "answer",
-        "paper_solve_p",
-        "paper_solve_r",
-        "paper_solve_f1",
-        "calls",
-    ]
+_ROWS = {
+    "score": "score",
+    "solve_p": "Solve-P",
+    "solve_r": "Solve-R",
+    "solve_f1": "Solve-F1",
+    "answer": "final answer",
+    "paper_solve_p": "paper Solve-P",
+    "paper_solve_r": "paper Solve-R",
+    "paper_solve_f1": "paper Solve-F1",
+    "calls": "calls",
+    "malformed": "malformed",
+}
+_SCENARIOS = {
+    "single_hop": "single",
+    "parallel_single_hop": "single ∥",
+    "multi_hop": "multi",
+    "parallel_multi_hop": "multi ∥",
+}
+
+
+def print_summaries(summaries: Sequence[Summary]) -> None:
+    """One table for each policy: metrics down, scenarios across, standard errors over all."""
     for summary in summaries:
-        table = Table(title=escape(visible(summary.policy, 80)), title_justify="left")
-        table.add_column("scenario")
-        table.add_column("n", justify="right")
-        table.add_column("unscored", justify="right")
-        for column in columns:
-            table.add_column(column.replace("_", " "), justify="right")
-        for group in summary.groups:
-            cells = [number(group.metrics[column].mean) for column in columns]
-            if group.scenario == "all":
-                cells = [
-                    f"{cell} ±{number(group.metrics[column].stderr)}"
-                    if group.metrics[column].stderr is not None
-                    else cell
-                    for column, cell in zip(columns, cells, strict=True)
-                ]
-            table.add_row(group.scenario, str(group.n), str(group.unscored), *cells)
+        table = Table(title=escape(visible(summary.policy, 80)), title_justify="left", title_style="bold")
+        table.add_column("mean")
+        table.add_column("all", justify="right")
+        for group in summary.groups[1:]:
+            table.add_column(_SCENARIOS.get(group.scenario, group.scenario), justify="right")
+        for metric, title in _ROWS.items():
+            overall = summary.overall.metrics[metric]
+            spread = "" if overall.stderr is None else f" ±{number(overall.stderr)}"
+            cells = [number(group.metrics[metric].mean) for group in summary.groups[1:]]
+            table.add_row(
+                title, number(overall.mean) + spread, *cells, end_section=metric in ("answer", "paper_solve_f1")
+            )
+        table.add_row("trajectories", *(str(group.n) for group in summary.groups))
+        if summary.overall.unscored:
+            table.add_row("of these unscored", *(str(group.unscored) for group in summary.groups))
         out.print(table)
         for cause, count in summary.errors.items():
             err.print(
                 f"[yellow]{count} unscored:[/yellow] {escape(visible(cause, 300))}", highlight=False, soft_wrap=True
             )
+
+
+def print_proofs(summary: ProofSummary) -> None:
+    """How many goals are proved and tasks can be played, and why the others cannot."""
+    goals = Table(title="Goals", title_justify="left", title_style="bold")
+    for column in ("", "count", "share"):
+        goals.add_column(column, justify="right" if column else "left")
+    for title, count in (
+        ("proved", summary.proved),
+        ("by the published rule (proved, or met only by it)", summary.published),
+        ("met only by the published rule", summary.published_only),
+        ("proved unsolvable", summary.unsolvable),
+        ("not found", summary.not_found),
+        ("proved with arguments that a model could know", summary.fair_goals),
+    ):
+        goals.add_row(title, str(count), f"{count / summary.goals:.1%}" if summary.goals else "–")
+    out.print(goals)
+    tasks = Table(title="Tasks", title_justify="left", title_style="bold")
+    for column in ("", "count", "share"):
+        tasks.add_column(column, justify="right" if column else "left")
+    rows = [("with a call sequence for every goal", summary.sequences), ("with a fair one", summary.fair_tasks)]
+    for title, count in rows + [(f"not fair: {reason}", count) for reason, count in summary.reasons.items()]:
+        tasks.add_row(escape(title), str(count), f"{count / summary.tasks:.1%}" if summary.tasks else "–")
+    out.print(tasks)
 
 
 @contextlib.contextmanager

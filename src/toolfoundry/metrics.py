@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from typing import get_args
 
 from toolfoundry.reward import grade_trajectory, score_trajectory
-from toolfoundry.types import Preset, Record, Score, Trajectory
+from toolfoundry.types import Preset, Record, ScenarioKind, Score, Trajectory
 
 __all__ = ["METRICS", "Group", "Metric", "Summary", "summarise", "turn_rewards"]
 
@@ -96,7 +97,8 @@ def turn_rewards(trajectories: Iterable[Trajectory], preset: Preset) -> dict[str
 
 def _groups(rows: Sequence[tuple[str, Score | None]]) -> Iterable[Group]:
     yield _group("all", [score for _, score in rows])
-    for scenario in sorted({kind for kind, _ in rows}):
+    present = {kind for kind, _ in rows}
+    for scenario in [kind for kind in (*get_args(ScenarioKind), "unknown") if kind in present]:
         yield _group(scenario, [score for kind, score in rows if kind == scenario])
 
 

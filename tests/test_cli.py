@@ -1,0 +1,239 @@
+"""The command line as a user meets it: results, artifacts, one-line errors, exit codes."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fakes import capital_spec
+from toolfoundry import cli
+from toolfoundry.store import RecordWriter, read
+from toolfoundry.types import EnvSpec, Trajectory
+
+SOURCES = {
+    "author_of": "def author_of(x):\n    return {'Tides': 'Mira Olsen', 'Dunes': 'Jon Bek'}.get(x, 'unknown book')\n",
+    "town_of": "def town_of(x):\n    return {'Mira Olsen': 'Velden', 'Jon Bek': 'Arle'}.get(x, 'unknown person')\n",
+    "distractor": "def distractor(x):\n    return len(x)\n",
+}
+
+
+@pytest.fixture
+def run(capfd, monkeypatch):
+    """Runs a command in this process; gives exit code, standard output and standard error."""
+
+    def command(*arguments):
+        monkeypatch.setattr(sys, "argv", ["toolfoundry", *map(str, arguments)])
+        monkeypatch.delenv("TOOLFOUNDRY_DEBUG", raising=False)
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as exit_:
+            code = exit_.code or 0
+        output = capfd.readouterr()
+        return code, output.out, output.err
+
+    return command
+
+
+@pytest.fixture
+def envs(tmp_path):
+    """Three runnable environments with gold calls."""
+    path = tmp_path / "envs.jsonl"
+    with RecordWriter(path, EnvSpec) as writer:
+        for number in range(3):
+            spec = capital_spec(number)
+            tools = tuple(tool.model_copy(update={"source": SOURCES[tool.name]}) for tool in spec.tools)
+            writer.write(spec.replace(tools=tools))
+    return path
+
+
+def ftrl_row(**changes):
+    function = {"name": "f", "description": "", "parameters": {"type": "object", "properties": {}}}
+    row = {
+        "messages": [{"role": "user", "content": "Question: What?"}],
+        "tools": json.dumps([{"type": "function", "function": function}]),
+        "codes": json.dumps({"f": "def f():\n    return 5"}),
+        "unsolved_set": json.dumps({"f": ["5"]}),
+        "solve_rate": 0.0,
+        "data_source": "self/single_hop",
+        "split": "train",
+        "answer": "5",
+    }
+    return json.dumps({**row, **changes}, ensure_ascii=False)
+
+
+def test_import_and_export_are_inverse(run, tmp_path):
+    """The bytes that came in go out."""
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(ftrl_row() + "\n" + ftrl_row(answer="ü 5") + "\n")
+    code, out, err = run("import", "ftrl", rows, "-o", tmp_path / "envs.jsonl.zst", "--json")
+    assert (code, json.loads(out)["environments"]) == (0, 2)
+    assert "2 environments (2 tools, 2 goals) written" in err
+    assert run("export", "ftrl", tmp_path / "envs.jsonl.zst", "-o", tmp_path / "back.jsonl")[0] == 0
+    assert (tmp_path / "back.jsonl").read_bytes() == rows.read_bytes()
+
+
+def test_a_bad_row_costs_itself_only(run, tmp_path):
+    """One line with file, line, field, found, expected; what was read before is written; --skip-bad goes on."""
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(ftrl_row() + "\n" + ftrl_row(codes="{}") + "\n" + ftrl_row(answer="6") + "\n")
+    code, _, err = run("import", "ftrl", rows, "-o", tmp_path / "envs.jsonl")
+    assert code == 3
+    assert err.strip() == f"error: {rows}:2: field 'codes.f': found nothing, expected Python source"
+    assert len(list(read(tmp_path / "envs.jsonl", EnvSpec))) == 1
+    code, _, err = run("import", "ftrl", rows, "-o", tmp_path / "envs.jsonl", "--skip-bad", "--force")
+    assert code == 0
+    assert "skipped: " in err
+    assert "1 bad records skipped" in err
+    assert len(list(read(tmp_path / "envs.jsonl", EnvSpec))) == 2
+
+
+def test_no_escape_reaches_the_terminal(run, tmp_path):
+    """Names in bad input may hold terminal escapes and markup; they are shown as text."""
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(ftrl_row(unsolved_set=json.dumps({"\x1b[2J[bold]x[/bold]": ["5"]})) + "\n")
+    code, _, err = run("import", "ftrl", rows, "-o", tmp_path / "envs.jsonl")
+    assert code == 3
+    assert "\x1b" not in err
+    assert "\\x1b[2J[bold]x[/bold]" in err
+
+
+def test_rollout_and_score(run, envs, tmp_path):
+    """The gold policy scores 1 in both conventions, the run is described beside its records."""
+    played = tmp_path / "gold.jsonl"
+    code, out, err = run("rollout", envs, "--policy", "gold", "-o", played, "--samples", 2, "--json")
+    assert code == 0
+    assert "6 trajectories written" in err
+    overall = json.loads(out)[0]["groups"][0]
+    assert (overall["n"], overall["unscored"]) == (6, 0)
+    assert {
+        name: overall["metrics"][name]["mean"] for name in ("score", "solve_f1", "paper_solve_f1", "answer")
+    } == dict.fromkeys(("score", "solve_f1", "paper_solve_f1", "answer"), 1.0)
+    run_file = json.loads((tmp_path / "gold.run.json").read_text())
+    assert run_file["config"]["policy"] == "gold"
+    assert run_file["counts"]["trajectories"] == 6
+    code, out, _ = run("score", played, "--reward", "ftrl", "--json")
+    assert json.loads(out)["turn_rewards"]["policies"]["gold"]["mean"] == 1.0
+    code, out, _ = run("score", played)
+    assert "Solve-F1" in out
+
+
+def test_resume_plays_only_what_is_missing(run, envs, tmp_path):
+    """Nothing lost, nothing twice; a finished file stays as it is."""
+    played = tmp_path / "spam.jsonl"
+    assert run("rollout", envs, "--policy", "spam", "-o", played)[0] == 0
+    whole = played.read_bytes()
+    played.write_bytes(whole[: len(whole) * 2 // 3])
+    assert run("rollout", envs, "--policy", "spam", "-o", played, "--resume")[0] == 0
+    keys = [trajectory.key for trajectory in read(played, Trajectory)]
+    assert len(keys) == len(set(keys)) == 3
+    before = played.read_bytes()
+    assert run("rollout", envs, "--policy", "spam", "-o", played, "--resume")[0] == 0
+    assert played.read_bytes() == before
+
+
+def test_gold_needs_gold_calls(run, tmp_path):
+    """Said at once, before anything is written."""
+    path = tmp_path / "envs.jsonl"
+    with RecordWriter(path, EnvSpec) as writer:
+        writer.write(capital_spec(gold_calls=None))
+    code, _, err = run("rollout", path, "--policy", "gold", "-o", tmp_path / "gold.jsonl")
+    assert code == 3
+    assert "has no gold calls to play; `toolfoundry prove` finds them" in err
+    assert not (tmp_path / "gold.jsonl").exists()
+
+
+WRONG = [
+    (["rollout", "{missing}", "-o", "{new}"], 3, "cannot be opened: No such file or directory"),
+    (
+        ["rollout", "{envs}", "--policy", "nobody", "-o", "{new}"],
+        3,
+        "option --policy: found 'nobody', expected openai or one of gold",
+    ),
+    (["rollout", "{envs}", "--policy", "openai", "-o", "{new}"], 3, "option --model: found nothing"),
+    (["rollout", "{envs}", "-o", "{envs}"], 6, "exists; add --resume to go on with it or --force"),
+    (["rollout", "{envs}", "-o", "{envs}/x.jsonl"], 6, "cannot be written"),
+    (["score", "{envs}"], 3, "an artifact of 'environments'"),
+    (["export", "ftrl", "{envs}", "-o", "{folder}/nowhere/x"], 6, "No such file or directory"),
+    (["rollout", "{envs}", "-o", "{new}", "--force", "--resume"], 2, "give one of them"),
+    (["rollout", "{envs}"], 2, "Missing option"),
+    (["nonsense"], 2, "No such command"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "code", "message"), WRONG)
+def test_errors_are_one_line_with_an_exit_code(run, envs, tmp_path, arguments, code, message):
+    """No traceback; the message says what is wrong and what to do."""
+    places = {"envs": envs, "missing": tmp_path / "no.jsonl", "new": tmp_path / "new.jsonl", "folder": tmp_path}
+    got, _, err = run(*(argument.format(**places) for argument in arguments))
+    assert got == code
+    assert message in " ".join(err.replace("│", " ").split())
+    assert "Traceback" not in err
+
+
+def test_debug_shows_the_traceback(envs, tmp_path):
+    """On demand only."""
+    command = [sys.executable, "-m", "toolfoundry.cli", "--debug", "score", str(envs)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+
+
+def test_every_command_has_help_with_an_example(run):
+    """`--help` names an example to copy."""
+    import typer.main
+
+    group = typer.main.get_command(cli.app)
+    leaves = [(name,) for name, command in group.commands.items() if not hasattr(command, "commands")]
+    leaves += [
+        (name, inner)
+        for name, command in group.commands.items()
+        if hasattr(command, "commands")
+        for inner in command.commands
+    ]
+    assert len(leaves) >= 10
+    for path in leaves:
+        code, out, _ = run(*path, "--help")
+        assert code == 0
+        assert "Example" in out, path
+
+
+def test_schema_is_json(run):
+    """The published format."""
+    assert json.loads(run("schema", "trajectories")[1])["title"].startswith("ToolFoundry trajectories")
+    assert "EnvSpec" in json.dumps(json.loads(run("schema")[1])) or json.loads(run("schema")[1])["properties"]["goals"]
+
+
+def test_the_core_imports_nothing_heavy():
+    """A fresh interpreter that imports the core has none of the extras' packages."""
+    code = (
+        "import sys, toolfoundry.cli, toolfoundry.rollout, toolfoundry.sandbox, toolfoundry.check, toolfoundry.prove, "
+        "toolfoundry.compat.ftrl, toolfoundry.formats.ftrl, toolfoundry.formats.toml, toolfoundry.policies.openai, toolfoundry.chat;"
+        "heavy = {'torch', 'transformers', 'trl', 'vllm', 'ray', 'datasets', 'numpy', 'openai', 'httpx', 'matplotlib', 'jinja2', 'zstandard'};"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONWARNINGS": "error"},
+    )
+    assert done.stdout.strip() == "[]"
+
+
+@given(st.binary(max_size=300))
+@settings(max_examples=40, deadline=None)
+def test_no_file_makes_the_reader_crash(tmp_path_factory, data):
+    """Any bytes after a good header: RecordError or records, nothing else."""
+    from toolfoundry.errors import RecordError
+
+    path = tmp_path_factory.mktemp("fuzz") / "envs.jsonl"
+    path.write_bytes(b'{"toolfoundry": "environments", "schema_version": 1}\n' + data)
+    problems = []
+    assert list(read(path, EnvSpec, skip_bad=True, on_bad=problems.append)) == []
+    assert all(isinstance(problem, RecordError) for problem in problems)
