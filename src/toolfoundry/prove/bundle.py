@@ -38,8 +38,8 @@ class orjson:
 
 
 @lru_cache(maxsize=1)
-def search_program(name: str = "search") -> str:
-    """Source that defines the function `name`, which does what `engine.search` does; standard library only."""
+def search_program() -> str:
+    """Source that defines `search`, which does what `engine.search` does; standard library only."""
     body, owners = list[ast.stmt](), dict[str, str]()
     for module in _MODULES:
         text = resources.files("toolfoundry").joinpath(f"{module}.py").read_text("utf-8")
@@ -50,8 +50,7 @@ def search_program(name: str = "search") -> str:
                 if owners.setdefault(defined, module) != module:
                     raise ValueError(f"{defined!r} is defined by both {owners[defined]} and {module}")
             body.append(node)
-    program = _PRELUDE + ast.unparse(ast.Module(body, []))
-    return program if name == "search" else f"{program}\n{name} = search\n"
+    return _PRELUDE + ast.unparse(ast.Module(body, []))
 
 
 def _absent(node: ast.stmt) -> bool:

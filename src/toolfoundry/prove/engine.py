@@ -22,9 +22,9 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from toolfoundry.answers import holds, published_match, spelling, stands_in
+from toolfoundry.answers import holds, published_match, spelling
 from toolfoundry.prove.instrument import OutOfSteps, Trace, rewrite
-from toolfoundry.prove.judge import computed, honest, replaced, reports_error
+from toolfoundry.prove.judge import brought, computed, guessed, honest, replaced, reports_error
 from toolfoundry.prove.origins import Path, cost, leaves, said, schema_at, sources, told
 from toolfoundry.prove.proposals import Arguments, Proposals, all_parts, numbers_in
 from toolfoundry.prove.shapes import Fresh, kind, valid
@@ -345,8 +345,9 @@ class Search:
                 hunt.published = arguments
             if not hit or not fits or not hunt.open(self.subject.runs):
                 continue
-            if not stands_in(hunt.answer, arguments):
-                self._proved(hunt, self._simplified(hunt, arguments))
+            if not brought(hunt.answer, arguments):
+                if not guessed(hunt.answer, arguments, self._sources(hunt, arguments), self.subject.source):
+                    self._proved(hunt, self._simplified(hunt, arguments))
             elif len(hunt.echoes) < _ECHOES and arguments not in hunt.echoes:
                 if self._proves(hunt, arguments, echo=True):
                     self._proved(hunt, self._simplified(hunt, arguments, echo=True))
@@ -370,17 +371,19 @@ class Search:
 
     def _proves(self, hunt: Hunt, arguments: Arguments, echo: bool = False) -> bool:
         """Whether a call is a proof; with `echo`, also one whose code computes an answer that the call brings along."""
-        brought = stands_in(hunt.answer, arguments)
-        if (brought and not echo) or not valid(arguments, self.subject.schema):
+        echoes = brought(hunt.answer, arguments)
+        if (echoes and not echo) or not valid(arguments, self.subject.schema):
             return False
         content = self.subject.run(arguments)
         self.steps += self.subject.trace.steps
         if content is None or not self._holds(content)[self.hunts.index(hunt)]:
             return False
-        if not brought:
-            return True
-        return honest(hunt.answer, arguments, self._sources(hunt, arguments)) and computed(
-            hunt.answer, arguments, self.subject.schema, content, self.subject.run
+        told = self._sources(hunt, arguments)
+        if guessed(hunt.answer, arguments, told, self.subject.source):
+            return False
+        return not echoes or (
+            honest(hunt.answer, arguments, told)
+            and computed(hunt.answer, arguments, self.subject.schema, content, self.subject.run)
         )
 
     def _simplified(self, hunt: Hunt, arguments: Arguments, echo: bool = False) -> Arguments:

@@ -5,6 +5,9 @@ An answer that stands in the call's arguments counts only if the code *computes*
 Quoting an argument never passes, nor does quoting it on condition of another. Part of the search program, so: standard
 library only.
 
+A number that stands nowhere in the code is proved only from numbers that somebody told: a calculator gives any number
+to those who may choose its operands.
+
 Not covered: computations whose result takes another form when the data changes; they are not proved.
 """
 
@@ -13,13 +16,15 @@ Not covered: computations whose result takes another form when the data changes;
 
 from __future__ import annotations
 
+import ast
 import itertools
 import json
 import re
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any
 
-from toolfoundry.answers import holds, stands_in
+from toolfoundry.answers import holds, infer, spelling, stands_in
 from toolfoundry.prove.origins import Path, leaves, schema_at, words
 from toolfoundry.types import Answer
 
@@ -28,6 +33,7 @@ _ERROR_TEXT = re.compile(
     r"unrecogni[sz]ed)",
     re.IGNORECASE,
 )
+_OPERAND = re.compile(r"-?\d+(?:\.\d+)?(?:\s*[-+*/^()]+\s*\d+(?:\.\d+)?\)*){0,20}(?<!\d\d\d\d-\d\d-\d\d)")
 _DATUM = re.compile(r"[^\W_]+(?:[.,:/\-][^\W_]+)*")
 
 
@@ -65,6 +71,35 @@ def replaced(arguments: dict[str, Any], path: Path, value: Any) -> dict[str, Any
     return result
 
 
+@lru_cache(maxsize=256)
+def constants(source: str) -> str:
+    """The constants of a source as text; docstrings and comments are none. Empty where it does not parse."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError):
+        return ""
+    idle = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    return " | ".join(str(n.value) for n in ast.walk(tree) if isinstance(n, ast.Constant) and id(n) not in idle)
+
+
+def guessed(answer: Answer, arguments: dict[str, Any], told: dict[Path, str], source: str) -> bool:
+    """Whether a number is calculated from a number that nobody told: with a free operand a calculator gives any."""
+    operands = (path for path, leaf in leaves(arguments) if _OPERAND.fullmatch(str(leaf)))
+    return (
+        answer.type == "number"
+        and any(told.get(path) == "code" for path in operands)
+        and not holds(answer, constants(source))
+    )
+
+
+def brought(answer: Answer, arguments: dict[str, Any]) -> bool:
+    """Whether a call brings the answer along: in one argument, or its parts ("Boulder, Colorado") in several."""
+    if stands_in(answer, arguments):
+        return True
+    parts = spelling(answer).split(", ")
+    return answer.type != "number" and len(parts) > 1 and all(stands_in(infer(part), arguments) for part in parts)
+
+
 def computed(
     answer: Answer, arguments: dict[str, Any], schema: Any, content: str, run: Callable[[dict[str, Any]], str | None]
 ) -> bool:
@@ -76,13 +111,14 @@ def computed(
     """
     shape, seen = _shape(content, arguments), set[str]()
     for other in _variants(answer, arguments, schema):
-        if not stands_in(answer, other):
+        if not brought(answer, other):
             continue
         result = run(other)
         if result is None or result == content or holds(answer, result) or _shape(result, other) != shape:
             continue
         if answer.type != "number":
-            if words(result) & words(json.dumps(other, ensure_ascii=False)) - words(content):
+            given, before, after = (words(text) for text in (json.dumps(other, ensure_ascii=False), content, result))
+            if after & given - before or after == before:  # other data, or the same data in another order
                 return True
         elif seen and result not in seen:
             return True
@@ -92,7 +128,10 @@ def computed(
 
 def honest(answer: Answer, arguments: dict[str, Any], told: dict[Path, str]) -> bool:
     """Whether every place that brings the answer along got it from question, schema or an earlier result."""
-    return all(told.get(path) != "code" for path, leaf in leaves(arguments) if stands_in(answer, leaf))
+    parts = [answer] if stands_in(answer, arguments) else [infer(part) for part in spelling(answer).split(", ")]
+    return all(
+        told.get(path) != "code" for path, leaf in leaves(arguments) if any(stands_in(part, leaf) for part in parts)
+    )
 
 
 def _shape(content: str, arguments: dict[str, Any]) -> str:
@@ -120,5 +159,6 @@ def _variants(answer: Answer, arguments: dict[str, Any], schema: Any) -> Iterato
                 yield replaced(arguments, path, value + sign * scale * (int(span) + 11))
     for path, value in found:
         if isinstance(value, str) and stands_in(answer, value) and len(parts := value.split(" ")) > 1:
-            yield replaced(arguments, path, " ".join(reversed(parts)))
-            yield replaced(arguments, path, " ".join([*parts[1:], parts[0]]))
+            for turned in (" ".join(reversed(parts)), " ".join([*parts[1:], parts[0]])):
+                if stands_in(answer, turned):
+                    yield replaced(arguments, path, turned)

@@ -23,9 +23,9 @@ import jsonschema_rs
 import orjson
 
 from toolfoundry import __version__
-from toolfoundry.answers import holds, published_match, spelling, stands_in
+from toolfoundry.answers import holds, published_match, spelling
 from toolfoundry.prove.bundle import search_program
-from toolfoundry.prove.judge import computed, honest, replaced, reports_error
+from toolfoundry.prove.judge import brought, computed, guessed, honest, replaced, reports_error
 from toolfoundry.prove.origins import Path, leaves, schema_at, sources
 from toolfoundry.prove.sequence import Placed, Proven, in_order, tells
 from toolfoundry.prove.shapes import Fresh
@@ -105,7 +105,6 @@ class _Task:
             for goal, answer in self.answers.items()
         ]
         gold = {call.id: _parsed(call.arguments) for call in self.spec.gold_calls or ()}
-        name = "search" + "_" * max(len(tool) for tool in self.tools)  # not the name of any tool
         calls = list[tuple[str, dict[str, Any]]]()
         for tool, goals in wanted.items():
             given = [gold[g.id] for g in goals if g.id in gold] + [
@@ -113,8 +112,8 @@ class _Task:
             ]
             call = {"source": self.sources[tool], "name": tool, "schema": self.schemas[tool], "question": self.question}
             call |= {"targets": {goal.id: goal.answer.model_dump(mode="json") for goal in goals}, "known": known}
-            calls.append((name, {**call, "given": given, "max_runs": max_runs}))
-        with sandbox.session({name: search_program(name)}, limits=_SEARCH_LIMITS) as session:
+            calls.append(("search", {**call, "given": given, "max_runs": max_runs}))
+        with sandbox.session({"search": search_program()}, limits=_SEARCH_LIMITS) as session:
             results = session.batch(calls)
         return {
             goal.id: _calls(found.get(goal.id))
@@ -162,7 +161,7 @@ class _Task:
         content, schema = result.content, self.schemas[goal.tool]
         if result.error is not None:
             return verdict
-        echo, told = stands_in(goal.answer, arguments), sources(arguments, schema, self.question, self._others(goal))
+        echo, told = brought(goal.answer, arguments), sources(arguments, schema, self.question, self._others(goal))
         flaw = ""
         if reports_error(content):
             flaw = "only an error report says it"
@@ -170,6 +169,8 @@ class _Task:
             flaw = "it stands in the result only as a part of other words or numbers"
         elif not _fits(arguments, schema):
             flaw = "only arguments that the schema forbids give it"
+        elif guessed(goal.answer, arguments, told, self.sources[goal.tool]):
+            flaw = "it is calculated from numbers that nobody told"
         elif echo and not honest(goal.answer, arguments, told):
             flaw = "it is given only to those who pass it as an argument"
         elif echo and not computed(goal.answer, arguments, schema, content, lambda a: _run(session, goal.tool, a)):
@@ -265,7 +266,7 @@ class _FreePlaces:
                 and not reports_error(result.content)
                 and holds(target.answer, result.content)
                 and _fits(other, schema)
-                and not stands_in(target.answer, other)
+                and not brought(target.answer, other)
                 for other, result in zip(others, results, strict=True)
             )
         return self.known[key]

@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator
 
 from toolfoundry.answers import holds, spelling
-from toolfoundry.prove.judge import reports_error
+from toolfoundry.prove.judge import constants, reports_error
 from toolfoundry.prove.origins import words
 from toolfoundry.sandbox.modules import ALLOWED_IMPORTS
 from toolfoundry.types import Answer, Tool
@@ -52,11 +52,7 @@ def missing_words(tool: Tool, answer: Answer) -> list[str]:
     """Words of a text answer that stand in no constant of the source; docstrings and comments do not count."""
     if answer.type not in ("text", "list"):
         return []
-    tree = ast.parse(tool.source)
-    idle = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-    constants = (n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and id(n) not in idle)
-    present = words(" ".join(str(value) for value in constants))
-    return sorted(words(spelling(answer)) - present)
+    return sorted(words(spelling(answer)) - words(constants(tool.source)))
 
 
 def _binds(node: ast.AST) -> Iterator[str]:
