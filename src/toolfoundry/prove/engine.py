@@ -199,8 +199,8 @@ def _choices(pool: Sequence[Any]) -> Iterator[list[Any]]:
 class Hunt:
     """What is known about one answer: calls that give it, that only quote it, that meet the published rule."""
 
-    def __init__(self, answer: Answer, known: list[tuple[str, list[str]]]) -> None:
-        self.answer, self.known = answer, known
+    def __init__(self, answer: Answer, known: list[tuple[str, list[str]]], twins: int) -> None:
+        self.answer, self.known, self.twins = answer, known, twins  # equal answers of one tool need different calls
         self.proofs: list[tuple[tuple[int, ...], Arguments]] = []
         self.echoes: list[Arguments] = []
         self.published: Arguments | None = None
@@ -208,7 +208,9 @@ class Hunt:
         self.deadline: int | None = None
 
     def open(self, runs: int) -> bool:
-        return not self.proofs or (self.proofs[0][0][0] > 0 and self.deadline is not None and runs < self.deadline)
+        if len(self.proofs) < self.twins:
+            return True
+        return self.proofs[self.twins - 1][0][0] > 0 and self.deadline is not None and runs < self.deadline
 
 
 class Search:
@@ -224,7 +226,11 @@ class Search:
     ) -> None:
         self.subject, self.question, self.max_runs = subject, question, max_runs
         self.max_steps = 60 * max_runs
-        self.hunts = [Hunt(answer, [k for k in known if k[0] != goal]) for goal, answer in targets.items()]
+        texts = [spelling(answer) for answer in targets.values()]
+        self.hunts = [
+            Hunt(answer, [k for k in known if k[0] != goal], texts.count(spelling(answer)))
+            for goal, answer in targets.items()
+        ]
         self.pools = Pools(subject, question, [text for _, texts in known for text in texts])
         self.fresh = Fresh()
         self.proposals = Proposals(

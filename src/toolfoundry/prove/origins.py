@@ -94,6 +94,11 @@ def said(value: Any, text: str) -> bool:
     return isinstance(value, str) and any(words(spelled) <= words(text) for spelled in _date_spellings(value))
 
 
+def _run_of(value: str, text: str) -> bool:
+    """Whether a text has the value in one run, as it stands."""
+    return f" {' '.join(_WORD.findall(value.casefold()))} " in f" {' '.join(_WORD.findall(text.casefold()))} "
+
+
 def _date_spellings(value: str) -> list[str]:
     """A date in figures, or the year and month or month and day of one, as prose spells it."""
     if not (match := re.fullmatch(r"(?:(\d{4})-)?(\d{1,2})(?:-(\d{1,2}))?", value)) or not 1 <= int(match[2]) <= 12:
@@ -138,7 +143,12 @@ def origin(path: Path, value: Any, schema: Any, question: str, known: Sequence[t
         return "default"
     if isinstance(value, dict | list):
         return "free"
-    if value == "" or said(value, question):
+    if value == "" or _run_of(str(value), question):
+        return "question"
+    for goal, told in known:  # the very answer comes before words scattered over the question
+        if told and words(str(value)) == words(told[0]):
+            return f"goal:{goal}"
+    if said(value, question):
         return "question"
     for texts in ([(goal, told[:1]) for goal, told in known], [(goal, told[1:]) for goal, told in known]):
         for goal, told in texts:  # answers first, then the rest of the results
@@ -182,7 +192,9 @@ def sources(
     return {path: origin(path, value, schema, question, known) for path, value in leaves(arguments) if path}
 
 
-def cost(found: Iterable[str]) -> tuple[int, int]:
-    """Orders calls by what they ask of a model: values nobody told it, then goals that must be solved before."""
+def cost(found: Iterable[str]) -> tuple[int, int, int]:
+    """Orders calls by what they ask of a model: values that nobody told it, values that it has to pick from examples in
+    a description, and goals that must be solved before."""
     found = list(found)
-    return found.count("code"), len({source for source in found if source.startswith("goal:")})
+    goals = {source for source in found if source.startswith("goal:")}
+    return found.count("code"), found.count("document"), len(goals)

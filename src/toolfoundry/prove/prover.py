@@ -206,6 +206,7 @@ class _Task:
         steady = list[Placed]()
         if proofs:
             with sandbox.session(self.sources, limits=_REPLAY_LIMITS) as session:
+                self._tell_apart(session, proofs)
                 free = _FreePlaces(self, session)
                 placed = in_order(proofs, self.answers, schemas, self.question, free)
                 again = session.batch([(self.goals[p.goal].tool, p.call.arguments) for p in placed])
@@ -225,6 +226,26 @@ class _Task:
             goals=tuple(self._entry(goal, done.get(goal.id), judged[goal.id]) for goal in order),
         )
         return self.spec.replace(goals=tuple(goals), gold_calls=tuple(calls) or None, proof=proof)
+
+    def _tell_apart(self, session: Session, proofs: dict[str, list[Proven]]) -> None:
+        """Adds calls for goals of one tool that have not enough different ones: the same call is not paid twice.
+
+        Such a call differs only in an optional parameter that does not matter for the answer.
+        """
+        for goal, calls in list(proofs.items()):
+            target, schema = self.goals[goal], self.schemas[self.goals[goal].tool]
+            rivals = [other for other in proofs if self.goals[other].tool == target.tool]
+            different = {_json(call.arguments) for rival in rivals for call in proofs[rival]}
+            if len(rivals) <= len(different):
+                continue
+            verdict = _Verdict(calls, None, "")
+            for name, spec in (schema.get("properties") or {}).items():
+                default = spec.get("default") if isinstance(spec, dict) else None
+                other = {**calls[0].arguments, name: self.fresh.value(spec) if default is None else default}
+                if name not in calls[0].arguments and len(different) < len(rivals):
+                    verdict = self._weighed(session, target, other, session.call(target.tool, other), verdict)
+                    different |= {_json(call.arguments) for call in verdict.proofs}
+            proofs[goal] = verdict.proofs
 
     def _needs(self, done: Mapping[str, Placed], goal: str) -> tuple[str, ...]:
         return tuple(need for need in done[goal].needs if need in done)

@@ -1,9 +1,9 @@
 """From proofs of single goals to an order in which one can know the arguments: the edges of the task.
 
-Goals are placed one after another. A goal can be placed when one of its calls has only arguments that the question,
-the schema or the results of placed goals tell; those goals become its needs, so the graph is acyclic by construction.
-Among the calls of a goal the one wins that asks least of a model. When no goal can be placed in this way, the one
-that would profit least from waiting goes first, with arguments that nobody told (`code`).
+Goals are placed one after another, each with the call that asks least of a model: arguments that the question, the
+schema or the results of goals placed before tell. The goal that comes next is the one that would profit least from
+waiting for the results of others, in the order of the task where that is equal. The goals whose results a call uses are
+its needs, so the graph is acyclic by construction.
 """
 
 from __future__ import annotations
@@ -77,13 +77,15 @@ def in_order(
         return found
 
     while waiting:
-        best = {goal: min(options(goal, known), key=lambda option: option[0]) for goal in waiting}
-        goal = next((goal for goal in waiting if best[goal][0][1] == 0), None)
-        if goal is None:
-            later = {g: min(options(g, [e for e in everything if e[0] != g]), key=lambda o: o[0]) for g in waiting}
-            goal = min(waiting, key=lambda g: best[g][0][1] - later[g][0][1])
-        entry = best[goal][1]
+        now = {goal: min(options(goal, known), key=_first) for goal in waiting}
+        later = {g: min(options(g, [k for k in everything if k[0] != g]), key=_first)[0] for g in waiting}
+        goal = min(waiting, key=lambda g: [a - b for a, b in zip(now[g][0][:3], later[g][:3], strict=True)])
+        entry = now[goal][1]
         placed.append(entry)
         known.append((goal, tells(answers[goal], entry.call.content)))
         waiting.remove(goal)
     return placed
+
+
+def _first(option: tuple[tuple[int, ...], Placed]) -> tuple[int, ...]:
+    return option[0]
