@@ -15,7 +15,7 @@ from typing import Protocol
 
 from toolfoundry.chat import markup
 from toolfoundry.errors import InputError
-from toolfoundry.types import Message, ToolCall, ToolSchema
+from toolfoundry.types import Message, ToolSchema
 
 __all__ = ["FORMATS", "ChatFormat", "Hermes", "Qwen3", "chat_format", "keeps_prefix"]
 
@@ -88,7 +88,7 @@ class Hermes:
         return markup.parse(text, thinks=False, finished=finished, first_id=first_id)
 
     def _turn(self, message: Message) -> str:
-        calls = "".join(f"\n{_call(call, markup.dump)}" for call in message.tool_calls)
+        calls = "".join(f"\n{markup.write_call(call, markup.dump)}" for call in message.tool_calls)
         return f"\n{message.content}{calls}" if message.content or not calls else calls
 
 
@@ -136,7 +136,7 @@ class Qwen3:
     def _said(self, message: Message, content: str) -> str:
         # The template asks whether there is content before it strips it: "\n" alone still brings this newline.
         between = "\n" if message.content and message.tool_calls else ""
-        return content + between + "\n".join(_call(call, str) for call in message.tool_calls)
+        return content + between + "\n".join(markup.write_call(call) for call in message.tool_calls)
 
 
 FORMATS: dict[str, ChatFormat] = {"hermes": Hermes(), "qwen3": Qwen3()}
@@ -181,17 +181,6 @@ def _asks(message: Message) -> bool:
 
 def _tools(tools: Sequence[ToolSchema]) -> str:
     return _TOOLS_HEAD + "".join("\n" + markup.dump(tool.as_function()) for tool in tools) + _TOOLS_TAIL
-
-
-def _call(call: ToolCall, verbatim: Callable[[str], str]) -> str:
-    """One call between its tags. `verbatim` spells arguments that are not JSON, in which the templates differ."""
-    if not call.name:
-        return f"<tool_call>\n{call.arguments}\n</tool_call>"
-    try:
-        arguments = markup.dump(markup.load(call.arguments))
-    except markup.Malformed:
-        arguments = verbatim(call.arguments)
-    return f'<tool_call>\n{{"name": "{call.name}", "arguments": {arguments}}}\n</tool_call>'
 
 
 def _conversation(

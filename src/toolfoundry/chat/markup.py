@@ -1,4 +1,4 @@
-"""Reading Hermes markup: one left-to-right scan of a completion that never raises.
+"""Hermes markup: one call written, and a completion read in one left-to-right scan that never raises.
 
 `<tool_call>` JSON `</tool_call>` is what Hermes, Qwen2.5 and Qwen3 write. JSON is read where it starts, so markup
 inside a JSON string is text. Whatever is marked as a call and cannot be read becomes a call with the name "" and its
@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, NoReturn, cast
 
 from toolfoundry.types import Fault, FaultKind, Message, ToolCall
 
-__all__ = ["END_TOKENS", "dump", "explain", "load", "parse", "well_formed"]
+__all__ = ["END_TOKENS", "Malformed", "dump", "explain", "load", "parse", "well_formed", "write_call"]
 
 END_TOKENS = ("<|im_end|>", "<|endoftext|>")
 MAX_DEPTH = 100
@@ -161,6 +162,20 @@ def _requests(value: Any) -> list[_Request]:
 def _kind(value: Any) -> str:
     names = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", type(None): "null"}
     return names.get(cast("type[Any]", type(value)), "a number")
+
+
+def write_call(call: ToolCall, verbatim: Callable[[str], str] = str) -> str:
+    """One call between its tags, an unreadable one as the model wrote it.
+
+    `verbatim` spells arguments that are not JSON: in that the chat templates differ.
+    """
+    if not call.name:
+        return f"<tool_call>\n{call.arguments}\n</tool_call>"
+    try:
+        arguments = dump(load(call.arguments))
+    except Malformed:
+        arguments = verbatim(call.arguments)
+    return f'<tool_call>\n{{"name": "{call.name}", "arguments": {arguments}}}\n</tool_call>'
 
 
 # --- one completion ------------------------------------------------------------------------------------------------
