@@ -1,0 +1,151 @@
+"""`toolfoundry demo`: the whole path on the package's own environments, in about a minute.
+
+Import, audit, execute, play, score; each step says the command that does the same by hand. It ends with an error if
+any step did not give what it must: a clean audit, gold at 1, every cheat below it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from pathlib import Path
+
+import orjson
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress
+from rich.table import Table
+
+from toolfoundry.check import check, render_html
+from toolfoundry.console import number
+from toolfoundry.demo import environments
+from toolfoundry.errors import FoundryError
+from toolfoundry.metrics import Summary, summarise
+from toolfoundry.policies.scripted import SCRIPTED, make
+from toolfoundry.reward import grade_trajectory
+from toolfoundry.rollout import Job, run_rollout, run_rollouts
+from toolfoundry.sandbox import Sandbox
+from toolfoundry.store import RecordWriter, write_run_file
+from toolfoundry.types import EnvSpec, Trajectory
+from toolfoundry.untrusted import visible
+
+__all__ = ["run_tour"]
+
+_INTRUDER = "def read_secret(path):\n    return open(path).read()\n"
+
+
+def run_tour(folder: Path, out: Console) -> None:
+    """Runs the demo and leaves its artifacts in `folder`, replacing those of an earlier one."""
+    started = time.time()
+    folder.mkdir(parents=True, exist_ok=True)
+    with Sandbox() as sandbox:
+        specs = _import(folder, out)
+        _audit(folder, out, specs, sandbox)
+        _execute(out, specs, sandbox)
+        summaries = _play(folder, out, specs, sandbox, started)
+    _score(out, summaries)
+    out.print(f"\nDone in {time.time() - started:.0f} s. Everything is in [bold]{escape(str(folder))}[/bold].")
+
+
+def _step(out: Console, title: str, command: str) -> None:
+    out.print()
+    out.rule(f"[bold]{title}", align="left")
+    out.print(f"[dim]$ {escape(command)}[/dim]", highlight=False, soft_wrap=True)
+
+
+def _import(folder: Path, out: Console) -> tuple[EnvSpec, ...]:
+    path = folder / "environments.jsonl"
+    _step(out, "1 Import", f"toolfoundry import toml FOLDER -o {path}")
+    specs = environments()
+    with RecordWriter(path, EnvSpec, "overwrite") as writer:
+        for spec in specs:
+            writer.write(spec)
+    kinds = Counter(spec.scenario.kind for spec in specs)
+    tools = sum(len(spec.tools) for spec in specs)
+    out.print(f"{len(specs)} environments with {tools} tools: " + ", ".join(f"{n} {kind}" for kind, n in kinds.items()))
+    return specs
+
+
+def _audit(folder: Path, out: Console, specs: tuple[EnvSpec, ...], sandbox: Sandbox) -> None:
+    path = folder / "report.html"
+    _step(out, "2 Audit", f"toolfoundry check {folder / 'environments.jsonl'} --html {path}")
+    with Progress(console=out, transient=True) as progress:
+        task = progress.add_task("checking", total=len(specs))
+        report = check(specs, sandbox, on_progress=lambda steps: progress.advance(task, steps))
+    path.write_text(render_html(report), encoding="utf-8")
+    defects = [gate for gate in report.gates if gate.gate.severity == "defect"]
+    probes = sum(report.probes.values())
+    out.print(
+        f"{len(defects)} gates, {probes:,} probing calls, {sum(gate.hits for gate in defects)} defects; see {path}"
+    )
+    if not report.clean:
+        hit = [f"{gate.gate.name} ({gate.hits})" for gate in defects if gate.hits]
+        raise FoundryError(f"the demo's own environments have defects: {', '.join(hit)}")
+
+
+def _execute(out: Console, specs: tuple[EnvSpec, ...], sandbox: Sandbox) -> None:
+    spec = max(specs, key=lambda spec: (spec.scenario.kind == "parallel_multi_hop", len(spec.goals)))
+    _step(out, "3 Execute", "toolfoundry rollout environments.jsonl --policy gold -o gold.jsonl")
+    out.print(f"[bold]{escape(visible(spec.scenario.question, 500))}[/bold]")
+    trajectory = asyncio.run(run_rollout(make("gold", spec), spec, sandbox, name="gold"))
+    for turn, graded in zip(trajectory.turns, grade_trajectory(trajectory), strict=True):
+        for call, result in zip(turn.completion.message.tool_calls, turn.results, strict=True):
+            arguments = visible(orjson.dumps(orjson.loads(call.arguments)).decode(), 110)
+            out.print(f"  [cyan]{call.name}[/cyan] {escape(arguments)}", highlight=False)
+            out.print(f"      → {escape(visible(result.text, 110))}", highlight=False)
+        if turn.completion.message.content:
+            out.print(f"  {escape(visible(turn.completion.message.content, 200))}", highlight=False)
+        out.print(f"      [green]reward {graded.reward.value:.2f}[/green], {len(graded.unsolved_ids)} goals left")
+    refused = sandbox.call(_INTRUDER, "read_secret", {"path": "/etc/passwd"})
+    out.print("  a tool that opens /etc/passwd:", highlight=False)
+    out.print(f"      → {escape(visible(refused.text, 110))}", highlight=False)
+    if refused.error is None:
+        raise FoundryError("the sandbox let a tool read a file")
+
+
+def _play(folder: Path, out: Console, specs: tuple[EnvSpec, ...], sandbox: Sandbox, started: float) -> list[Summary]:
+    path = folder / "trajectories.jsonl"
+    _step(out, "4 Play", f"toolfoundry rollout {folder / 'environments.jsonl'} --policy NAME -o {path}")
+
+    async def play(writer: RecordWriter[Trajectory], progress: Progress) -> list[Trajectory]:
+        task = progress.add_task("playing", total=len(specs) * len(SCRIPTED))
+        played: list[Trajectory] = []
+        for name in SCRIPTED:
+            jobs = (Job(spec) for spec in specs)
+            rollouts = run_rollouts(jobs, lambda spec, _, name=name: make(name, spec), sandbox, name=name)
+            async for trajectory in rollouts:
+                writer.write(trajectory)
+                played.append(trajectory)
+                progress.advance(task)
+        return played
+
+    with RecordWriter(path, Trajectory, "overwrite") as writer, Progress(console=out, transient=True) as progress:
+        played = asyncio.run(play(writer, progress))
+    write_run_file(
+        path, command=["toolfoundry", "demo"], config={}, counts={"trajectories": len(played)}, started=started
+    )
+    turns = sum(len(trajectory.turns) for trajectory in played)
+    calls = sum(len(turn.completion.message.tool_calls) for trajectory in played for turn in trajectory.turns)
+    out.print(f"{len(played)} rollouts, {turns} turns, {calls} tool calls in the sandbox")
+    return summarise(played)
+
+
+def _score(out: Console, summaries: list[Summary]) -> None:
+    _step(out, "5 Score", "toolfoundry score trajectories.jsonl")
+    table = Table()
+    table.add_column("policy")
+    columns = {"score": "score", "solve_p": "Solve-P", "solve_r": "Solve-R", "solve_f1": "Solve-F1", "answer": "answer"}
+    for title in (*columns.values(), "paper Solve-P", "paper Solve-F1", "calls"):
+        table.add_column(title, justify="right")
+    for summary in summaries:
+        metrics = summary.overall.metrics
+        cells = [number(metrics[name].mean) for name in (*columns, "paper_solve_p", "paper_solve_f1", "calls")]
+        table.add_row(summary.policy, *cells, style="bold" if summary.policy == "gold" else "")
+    out.print(table)
+    scores = {summary.policy: summary.overall.metrics["score"].mean or 0.0 for summary in summaries}
+    unscored = sum(summary.overall.unscored for summary in summaries)
+    best = max(score for policy, score in scores.items() if policy != "gold")
+    out.print(f"gold is at {scores['gold']:.3f}, the best cheat at {best:.3f}; {unscored} rollouts unscored")
+    if scores["gold"] != 1.0 or best >= 1.0 or unscored:
+        raise FoundryError("the demo's gold policy must score 1, every cheat less, and every rollout be scored")
