@@ -268,6 +268,24 @@ def test_what_cannot_pass_is_not_tried_again(code, expected, advice):
     assert session.waits == []
 
 
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({"error": {"message": "too long", "code": 7}}, "too long, 7"),
+        ({"error": "too long"}, "too long"),
+        ({"object": "error", "message": "too long"}, "too long"),
+        ({"detail": "too long"}, "too long"),
+        (b"too\n  long", "too long"),
+        ([], ""),
+        (b"<html>too long</html>", ""),
+    ],
+)
+def test_what_a_server_says_about_a_refusal_is_passed_on(body, expected):
+    """Each server has its own shape for it; a page for people is left out."""
+    message = Session(Script(Reply(body if isinstance(body, bytes) else json.dumps(body).encode(), status=422))).fail()
+    assert message.partition("422 Unprocessable")[2].partition(": ")[2] == expected
+
+
 def test_an_exhausted_quota_is_not_tried_again():
     """It is a 429 too, but waiting does not help."""
     session = Session(Script(status(429, {"error": {"message": "pay", "code": "insufficient_quota"}})))
@@ -387,7 +405,8 @@ def test_the_conversation_is_sent_back():
         {"role": "assistant", "content": "So:", "tool_calls": [call("clock", "{}", "call_1")]},
         {"role": "tool", "tool_call_id": "call_1", "content": "9"},
     ]
-    assert asked([*ASK, called, result], send_thinking=True)["messages"][1]["reasoning_content"] == "Hm."
+    sent = asked([*ASK, called, result], send_thinking=True)["messages"][1]
+    assert (sent["reasoning"], sent["reasoning_content"]) == ("Hm.", "Hm.")
 
 
 def test_calls_that_no_server_takes_back_are_sent_as_text():

@@ -114,7 +114,7 @@ class OpenAIPolicy:
         api_key_env: the environment variable with the key. None is `OPENAI_API_KEY` for `VENDOR_URL`, and no key
             for any other endpoint: a vendor's key is not shown to a stranger. Only `VENDOR_URL` cannot do without.
         thinking: sets `enable_thinking` of the chat template (vLLM, SGLang, llama.cpp); None sends nothing.
-        send_thinking: sends the thinking of earlier turns back, as `reasoning_content`.
+        send_thinking: sends the thinking of earlier turns back, as `reasoning` and `reasoning_content`.
         parse_text: reads Hermes markup and `<think>` out of the text, for servers that have no parser for it.
         parallel_tool_calls, temperature, top_p, max_tokens: sent where not None. `max_tokens` is for one turn.
         seed: sent where not None, the same in every request; see `sampled`.
@@ -369,15 +369,16 @@ async def _post(client: openai.AsyncOpenAI, request: dict[str, Any]) -> bytes:
     create: Any = client.chat.completions.with_streaming_response.create
     try:
         async with create(**request) as response:
-            return await _bounded(response.iter_bytes())
+            try:
+                return await _bounded(response.iter_bytes())
+            except BadReply:
+                raise
+            except Exception as error:  # the SDK wraps its transport's errors only up to the headers
+                raise _Broken(type(error).__name__) from None
     except openai.APITimeoutError:
         raise TimeoutError from None
     except openai.APIConnectionError as error:
         raise _Broken(type(error.__cause__).__name__) from None
-    except (_Refusal, BadReply):
-        raise
-    except Exception as error:  # within the body, the transport's own errors come through the SDK unwrapped
-        raise _Broken(type(error).__name__) from None
 
 
 async def _raise_refusal(response: Any) -> None:

@@ -64,7 +64,8 @@ def wire_messages(messages: Sequence[Message], *, send_thinking: bool = False) -
         if calls:
             plain["tool_calls"] = calls
         if send_thinking and message.thinking:
-            plain["reasoning_content"] = well_formed(message.thinking)
+            # Servers disagree about the name of the field, and ignore the one that they do not know.
+            plain["reasoning_content"] = plain["reasoning"] = well_formed(message.thinking)
         wire.append(plain)
     return wire
 
