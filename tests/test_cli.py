@@ -4,13 +4,19 @@ import json
 import os
 import subprocess
 import sys
+import time
+from dataclasses import replace
 
 import pytest
+import typer.main
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fake_openai_server import call as tool
+from fake_openai_server import reply, serve
 from fakes import capital_spec
 from toolfoundry import cli
+from toolfoundry.errors import RecordError
 from toolfoundry.store import RecordWriter, read
 from toolfoundry.types import EnvSpec, Trajectory
 
@@ -185,8 +191,6 @@ def test_debug_shows_the_traceback(envs, tmp_path):
 
 def test_every_command_has_help_with_an_example(run):
     """`--help` names an example to copy."""
-    import typer.main
-
     group = typer.main.get_command(cli.app)
     leaves = [(name,) for name, command in group.commands.items() if not hasattr(command, "commands")]
     leaves += [
@@ -210,12 +214,10 @@ def test_schema_is_json(run):
 
 def test_the_core_imports_nothing_heavy():
     """A fresh interpreter that imports the core has none of the extras' packages."""
-    code = (
-        "import sys, toolfoundry.cli, toolfoundry.rollout, toolfoundry.sandbox, toolfoundry.check, toolfoundry.prove, "
-        "toolfoundry.compat.ftrl, toolfoundry.formats.ftrl, toolfoundry.formats.toml, toolfoundry.policies.openai, toolfoundry.chat;"
-        "heavy = {'torch', 'transformers', 'trl', 'vllm', 'ray', 'datasets', 'numpy', 'openai', 'httpx', 'matplotlib', 'jinja2', 'zstandard'};"
-        "print(sorted(heavy & set(sys.modules)))"
-    )
+    core = "cli rollout sandbox check prove repair chat compat.ftrl formats.ftrl formats.toml policies.openai".split()
+    heavy = "torch transformers trl vllm ray datasets numpy openai httpx matplotlib jinja2 zstandard".split()
+    imports = "; ".join(f"import toolfoundry.{name}" for name in core)
+    code = f"{imports}; import sys; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
@@ -230,10 +232,78 @@ def test_the_core_imports_nothing_heavy():
 @settings(max_examples=40, deadline=None)
 def test_no_file_makes_the_reader_crash(tmp_path_factory, data):
     """Any bytes after a good header: RecordError or records, nothing else."""
-    from toolfoundry.errors import RecordError
-
     path = tmp_path_factory.mktemp("fuzz") / "envs.jsonl"
     path.write_bytes(b'{"toolfoundry": "environments", "schema_version": 1}\n' + data)
     problems = []
     assert list(read(path, EnvSpec, skip_bad=True, on_bad=problems.append)) == []
     assert all(isinstance(problem, RecordError) for problem in problems)
+
+
+# --- a model over HTTP ---------------------------------------------------------------------------------------------
+
+
+def model(request):
+    """Plays the two hops, by what the conversation has come to."""
+    results = [message["content"] for message in request.body["messages"] if message["role"] == "tool"]
+    if not results:
+        return reply(None, tool("author_of", '{"x": "Tides"}'))
+    if len(results) == 1:
+        return reply(None, tool("town_of", json.dumps({"x": results[0]})))
+    return reply(f"<answer>{results[1]}</answer>")
+
+
+OPENAI = ["--policy", "openai", "--model", "tiny", "--base-url"]
+
+
+def test_a_model_behind_an_endpoint(run, envs, tmp_path):
+    """The whole path over a real HTTP server: calls, results, answer, score, usage."""
+    with serve(model) as base_url:
+        code, out, err = run(
+            "rollout", envs, *OPENAI, base_url, "-o", tmp_path / "m.jsonl", "--json", "--temperature", 0.7
+        )
+    assert code == 0, err
+    assert json.loads(out)[0]["groups"][0]["metrics"]["score"]["mean"] == 1.0
+    run_file = json.loads((tmp_path / "m.run.json").read_text())
+    assert run_file["counts"] | {"requests": 9, "trajectories": 3} == run_file["counts"]
+    assert run_file["config"]["temperature"] == 0.7
+
+
+def test_an_endpoint_that_is_not_there(run, envs, tmp_path, monkeypatch):
+    """One line, its own exit code; the failed rollouts are on record, unscored, and done again on --resume."""
+    played = tmp_path / "m.jsonl"
+    code, _, err = run("rollout", envs, *OPENAI, "http://127.0.0.1:9/v1", "-o", played, "--retries", 0)
+    assert code == 5
+    assert (
+        "error: every rollout failed: EndpointError: model 'tiny' at http://127.0.0.1:9/v1: the connection broke" in err
+    )
+    assert [trajectory.stop for trajectory in read(played, Trajectory)] == ["error"] * 3
+    with serve(model) as base_url:
+        assert run("rollout", envs, *OPENAI, base_url, "-o", played, "--resume")[0] == 0
+    assert [trajectory.stop for trajectory in read(played, Trajectory)] == ["answered"] * 3
+
+
+def test_kill_nine_and_resume(envs, tmp_path):
+    """Killed at any moment and started again: every rollout is there once, and those on disk are not paid for twice."""
+    played = tmp_path / "m.jsonl"
+    asked = []
+
+    def slow(request):
+        asked.append(request)
+        answer = model(request)
+        return replace(answer, delay_s=0.02)
+
+    with serve(slow) as base_url:
+        command = [sys.executable, "-m", "toolfoundry.cli", "rollout", envs, *OPENAI, base_url, "-o", played]
+        command += ["--samples", "40", "--concurrency", "4", "--resume"]
+        running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while running.poll() is None and (not played.exists() or played.read_bytes().count(b"\n") < 20):
+            time.sleep(0.01)
+        running.kill()
+        running.wait()
+        written = max(0, played.read_bytes().count(b"\n") - 1)
+        assert 0 < written < 120
+        before = len(asked)
+        subprocess.run(command, check=True, capture_output=True)
+    keys = [trajectory.key for trajectory in read(played, Trajectory)]
+    assert len(keys) == len(set(keys)) == 120
+    assert len(asked) - before <= 3 * (120 - written)

@@ -216,7 +216,7 @@ def check(
     else:
         print_report(report, out)
     done_line(f"report written to {html}" if html else None, problems)
-    if strict and report.defects:
+    if strict and not report.clean:
         raise typer.Exit(1)
 
 
@@ -314,11 +314,13 @@ def rollout(
     max_time: Annotated[float | None, typer.Option(help="Seconds for one rollout.")] = None,
     base_url: Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint.")] = None,
     model: Annotated[str | None, typer.Option(help="Model name at the endpoint.")] = None,
-    api_key_env: Annotated[str, typer.Option(help="Environment variable that holds the key.")] = "OPENAI_API_KEY",
+    api_key_env: Annotated[str | None, typer.Option(help="Environment variable that holds the key.")] = None,
     thinking: Annotated[bool | None, typer.Option("--thinking/--no-thinking", help="Ask the server for it.")] = None,
+    parse_text: Annotated[bool, typer.Option(help="Read calls out of the text, for servers that do not.")] = False,
     temperature: Annotated[float | None, typer.Option(min=0)] = None,
+    top_p: Annotated[float | None, typer.Option(min=0, max=1)] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of one completion.")] = None,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one request.")] = 120.0,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one request.")] = 300.0,
     retries: Annotated[int, typer.Option(min=0, help="Retries of one request.")] = 5,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an unfinished output; failed rollouts are redone.")
@@ -341,7 +343,9 @@ def rollout(
         "model": model,
         "api_key_env": api_key_env,
         "thinking": thinking,
+        "parse_text": parse_text,
         "temperature": temperature,
+        "top_p": top_p,
         "max_tokens": max_tokens,
         "timeout_s": timeout,
         "max_retries": retries,

@@ -9,6 +9,7 @@ from pydantic import JsonValue
 
 from toolfoundry.errors import InputError
 from toolfoundry.policies import Policy
+from toolfoundry.policies.openai import OpenAIPolicy
 from toolfoundry.policies.scripted import SCRIPTED, make
 from toolfoundry.seeds import derive_seed
 from toolfoundry.types import EnvSpec
@@ -31,17 +32,23 @@ def choose(name: str, *, seed: int = 0, **endpoint: Any) -> Player:
     Raises InputError for a name that is none, or an endpoint without model or address.
     """
     if name in SCRIPTED:
-        return Player(name, lambda spec, sample: make(name, spec, derive_seed(seed, sample)), {}, dict)
+
+        def scripted(spec: EnvSpec, sample: int) -> Policy:
+            return make(name, spec, derive_seed(seed, sample))
+
+        return Player(name, scripted, {}, dict)
     if name == "openai":
         return _openai(seed, **endpoint)
     raise InputError(f"option --policy: found {name!r}, expected openai or one of {', '.join(SCRIPTED)}")
 
 
 def _openai(seed: int, *, model: str | None, base_url: str | None, **options: Any) -> Player:
-    from toolfoundry.policies.openai import OpenAIPolicy
-
     if model is None or base_url is None:
         missing = "--model" if model is None else "--base-url"
         raise InputError(f"option {missing}: found nothing, expected a value (--policy openai talks to an endpoint)")
-    policy = OpenAIPolicy(model=model, base_url=base_url, seed=seed, **options)
-    return Player(model, lambda _spec, sample: policy.sampled(sample), policy.config(), lambda: policy.usage().model_dump())
+    policy = OpenAIPolicy(model, base_url=base_url, seed=seed, **options)
+
+    def sampled(_: EnvSpec, sample: int) -> Policy:
+        return policy.sampled(sample)
+
+    return Player(model, sampled, policy.config(), lambda: policy.usage().model_dump())
