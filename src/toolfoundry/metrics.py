@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import get_args
+from typing import NamedTuple, get_args
 
 from toolfoundry.reward import grade_trajectory, score_trajectory
-from toolfoundry.types import Preset, Record, ScenarioKind, Score, Trajectory
+from toolfoundry.types import Preset, Record, ScenarioKind, Score, StopReason, Trajectory
 
-__all__ = ["METRICS", "Group", "Metric", "Summary", "summarise", "turn_rewards"]
+__all__ = ["METRICS", "Group", "Metric", "Outcome", "Summary", "summarise", "summarise_outcomes", "turn_rewards"]
 
 
 class Metric(Record):
@@ -47,6 +47,21 @@ class Summary(Record):
         return self.groups[0]
 
 
+class Outcome(NamedTuple):
+    """All that is needed of one trajectory; `score` None is unscored."""
+
+    policy: str
+    scenario: str
+    score: Score | None
+    stop: StopReason
+    error: str | None
+
+    @classmethod
+    def of(cls, trajectory: Trajectory) -> Outcome:
+        scenario = trajectory.task.kind or "unknown"
+        return cls(trajectory.policy, scenario, score_trajectory(trajectory), trajectory.stop, trajectory.error)
+
+
 METRICS: dict[str, Callable[[Score], float | None]] = {
     "score": lambda score: score.value,
     "solve_p": lambda score: score.strict.precision,
@@ -65,15 +80,19 @@ METRICS: dict[str, Callable[[Score], float | None]] = {
 
 def summarise(trajectories: Iterable[Trajectory]) -> list[Summary]:
     """One summary for each policy, in the order in which they first appear."""
+    return summarise_outcomes(map(Outcome.of, trajectories))
+
+
+def summarise_outcomes(outcomes: Iterable[Outcome]) -> list[Summary]:
+    """The same from what was kept of the trajectories."""
     by_policy: dict[str, list[tuple[str, Score | None]]] = {}
     stops: dict[str, Counter[str]] = {}
     errors: dict[str, Counter[str]] = {}
-    for trajectory in trajectories:
-        name = trajectory.policy
-        by_policy.setdefault(name, []).append((trajectory.task.kind or "unknown", score_trajectory(trajectory)))
-        stops.setdefault(name, Counter())[trajectory.stop] += 1
-        if trajectory.error is not None:
-            errors.setdefault(name, Counter())[trajectory.error] += 1
+    for name, scenario, score, stop, error in outcomes:
+        by_policy.setdefault(name, []).append((scenario, score))
+        stops.setdefault(name, Counter())[stop] += 1
+        if error is not None:
+            errors.setdefault(name, Counter())[error] += 1
     return [
         Summary(
             policy=name,

@@ -1,0 +1,246 @@
+"""The audit: every gate over a set of environments, and the report.
+
+    with Sandbox() as sandbox:
+        report = check(specs, sandbox)
+    print_report(report, console); html = render_html(report)
+
+Gates read (`static`, `consistency`), execute (`probes`, `executed`, `effects`), and let scripted policies play
+(`panel`). Tool code runs in the sandbox only: one worker for one environment. A gate that cannot be applied says so
+and is counted; nothing passes in silence. The result does not depend on clock, machine or order of work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import Counter, deque
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
+from typing import Any, NamedTuple
+
+from toolfoundry import __version__
+from toolfoundry.check.consistency import final_verdict
+from toolfoundry.check.effects import find_effects
+from toolfoundry.check.executed import executed_verdicts, gold_verdict
+from toolfoundry.check.gates import GATES
+from toolfoundry.check.html import render_html
+from toolfoundry.check.panel import ceiling_verdicts, panel_verdicts, play_panel
+from toolfoundry.check.probes import plan, run_probes
+from toolfoundry.check.report import (
+    EnvironmentReport,
+    Finding,
+    Gate,
+    GateReport,
+    QualityReport,
+    Statistics,
+    Verdict,
+)
+from toolfoundry.check.static import duplicate_keys, read_tools, static_verdicts
+from toolfoundry.check.statistics import Shape, shape_of, statistics_of
+from toolfoundry.check.terminal import print_report
+from toolfoundry.metrics import Outcome, summarise_outcomes
+from toolfoundry.sandbox import Sandbox
+from toolfoundry.types import EnvSpec
+
+__all__ = [
+    "GATES",
+    "EnvironmentReport",
+    "Finding",
+    "Gate",
+    "GateReport",
+    "QualityReport",
+    "Statistics",
+    "check",
+    "print_report",
+    "render_html",
+]
+
+
+def check(
+    specs: Iterable[EnvSpec],
+    sandbox: Sandbox,
+    *,
+    panel: bool = True,
+    max_findings: int = 10_000,
+    concurrency: int = 8,
+    on_progress: Callable[[int], None] | None = None,
+) -> QualityReport:
+    """The audit of a set; the order of the environments decides which of two duplicates is the first.
+
+    Args:
+        panel: whether the scripted policies play; without, their gates are skipped.
+        max_findings: how many findings of each gate the report keeps (all are counted).
+        concurrency: how many environments are worked on at a time; does not change the result.
+        on_progress: called with 1 after each environment.
+
+    Raises:
+        SandboxError: the sandbox failed; a tool that fails is a finding.
+    """
+    return asyncio.run(_check(specs, sandbox, panel, max_findings, concurrency, on_progress))
+
+
+class _Audit(NamedTuple):
+    """All that was found out about one environment."""
+
+    verdicts: list[Verdict]
+    probes: Counter[str]
+    played: list[Outcome]
+    shape: Shape
+
+
+async def _check(
+    specs: Iterable[EnvSpec],
+    sandbox: Sandbox,
+    panel: bool,
+    max_findings: int,
+    concurrency: int,
+    on_progress: Callable[[int], None] | None,
+) -> QualityReport:
+    ledger = _Ledger(max_findings)
+    probes: Counter[str] = Counter()
+    played: list[Outcome] = []
+    shapes: list[Shape] = []
+    across = _AcrossTheSet()
+    async for spec, audit in _in_order(specs, lambda spec: _audit(spec, sandbox, panel), concurrency):
+        ledger.enter(spec, [*audit.verdicts, across.near_duplicate(spec)])
+        probes += audit.probes
+        played += audit.played
+        shapes.append(audit.shape)
+        if on_progress is not None:
+            on_progress(1)
+    summaries = summarise_outcomes(played)
+    ledger.enter(None, [*across.shared_names(), *ceiling_verdicts(summaries)])
+    return QualityReport(
+        version=__version__,
+        environments=len(shapes),
+        tools=sum(len(shape.parameters) for shape in shapes),
+        goals=sum(shape.goals for shape in shapes),
+        probes=dict(sorted(probes.items())),
+        gates=ledger.gates(),
+        panel=tuple(summaries),
+        statistics=tuple(statistics_of(shapes)),
+        per_environment=tuple(ledger.environments),
+    )
+
+
+async def _audit(spec: EnvSpec, sandbox: Sandbox, panel: bool) -> _Audit:
+    tools = read_tools(spec)
+    verdicts = [*static_verdicts(spec, tools), final_verdict(spec)]
+    planned = plan(spec, tools)
+    tried = await run_probes(spec, sandbox, planned)
+    effects = await find_effects(spec, tools, sandbox)
+    played = await play_panel(spec, sandbox, cheats=panel)
+    verdicts += [
+        *executed_verdicts(spec, tools, tried),
+        *effects.verdicts,
+        gold_verdict(spec, tried, played.get("gold")),
+        *panel_verdicts(spec, played),
+    ]
+    probes = Counter({kind: 2 * n for kind, n in Counter(probe.kind for probe in planned).items()})
+    probes["effect"] = effects.calls
+    return _Audit(verdicts, +probes, list(played.values()), shape_of(spec))
+
+
+async def _in_order(
+    specs: Iterable[EnvSpec], work: Callable[[EnvSpec], Coroutine[Any, Any, _Audit]], concurrency: int
+) -> AsyncGenerator[tuple[EnvSpec, _Audit]]:
+    """Works on several environments at a time and gives the results in the order of the set."""
+    waiting: deque[tuple[EnvSpec, asyncio.Task[_Audit]]] = deque()
+    try:
+        for spec in specs:
+            waiting.append((spec, asyncio.create_task(work(spec))))
+            if len(waiting) >= concurrency:
+                first, task = waiting.popleft()
+                yield first, await task
+        while waiting:
+            first, task = waiting.popleft()
+            yield first, await task
+    finally:
+        for _, task in waiting:
+            task.cancel()
+        await asyncio.gather(*(task for _, task in waiting), return_exceptions=True)
+
+
+class _AcrossTheSet:
+    """What can only be judged with the whole set in view; keeps keys, not environments."""
+
+    def __init__(self) -> None:
+        self._keys: dict[str, str] = {}
+        self._names: dict[str, dict[bytes, int]] = {}
+
+    def near_duplicate(self, spec: EnvSpec) -> Verdict:
+        """Hit iff an accepted environment of lower index has one of its keys."""
+        for tool in spec.tools:
+            sources = self._names.setdefault(tool.name, {})
+            digest = hashlib.sha256(tool.source.strip().encode("utf-8", "surrogatepass")).digest()
+            sources[digest] = sources.get(digest, 0) + 1
+        keys = [hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest() for key in duplicate_keys(spec)]
+        for key, what in zip(keys, ("question", "tools and goldens"), strict=True):
+            if key in self._keys:
+                return Verdict("near-duplicate", found=f"the {what} of {self._keys[key]}", expected="something new")
+        self._keys |= dict.fromkeys(keys, spec.id)
+        return Verdict("near-duplicate")
+
+    def shared_names(self) -> Iterable[Verdict]:
+        for name, sources in self._names.items():
+            many = f"{len(sources)} different sources in {sum(sources.values())} environments"
+            yield Verdict("shared-name", name, found=many if len(sources) > 1 else "", expected="one")
+
+
+class _Ledger:
+    """Adds up verdicts, by gate and by environment."""
+
+    def __init__(self, max_findings: int) -> None:
+        self.environments: list[EnvironmentReport] = []
+        self._max_findings = max_findings
+        self._applied: Counter[str] = Counter()
+        self._hits: Counter[str] = Counter()
+        self._in: Counter[str] = Counter()
+        self._skipped: dict[str, Counter[str]] = {name: Counter() for name in GATES}
+        self._findings: dict[str, list[Finding]] = {name: [] for name in GATES}
+
+    def enter(self, spec: EnvSpec | None, verdicts: Iterable[Verdict]) -> None:
+        """The verdicts on one environment, or (None) on the set as a whole."""
+        here: Counter[str] = Counter()
+        for verdict in verdicts:
+            if verdict.skipped:
+                self._skipped[verdict.gate][verdict.skipped] += 1
+                continue
+            self._applied[verdict.gate] += 1
+            if not verdict.found:
+                continue
+            here[verdict.gate] += 1
+            if len(self._findings[verdict.gate]) < self._max_findings:
+                spec_id = spec.id if spec else ""
+                finding = Finding(
+                    spec=spec_id, tool=verdict.tool, goal=verdict.goal, found=verdict.found, expected=verdict.expected
+                )
+                self._findings[verdict.gate].append(finding)
+        self._hits += here
+        if spec is not None:
+            self._in.update(here.keys())
+            hits = {name: here[name] for name in GATES if here[name]}
+            self.environments.append(
+                EnvironmentReport(
+                    spec=spec.id,
+                    location=spec.provenance.location,
+                    kind=spec.scenario.kind,
+                    question=spec.scenario.question,
+                    tools=len(spec.tools),
+                    goals=len(spec.goals),
+                    defects={name: n for name, n in hits.items() if GATES[name].severity == "defect"},
+                    notes={name: n for name, n in hits.items() if GATES[name].severity == "note"},
+                )
+            )
+
+    def gates(self) -> tuple[GateReport, ...]:
+        return tuple(
+            GateReport(
+                gate=gate,
+                applied=self._applied[name],
+                hits=self._hits[name],
+                environments=self._in[name],
+                skipped=dict(self._skipped[name].most_common()),
+                findings=tuple(self._findings[name]),
+            )
+            for name, gate in GATES.items()
+        )

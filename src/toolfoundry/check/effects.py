@@ -1,0 +1,184 @@
+"""Does every parameter have an effect? Searched by execution: two schema-valid calls that differ only in it.
+
+The search starts from calls that work (gold calls, placeholders, and placeholders filled with texts of the source,
+where the keys of a look-up table stand) and varies one parameter over its enum, its bounds, its default, absence, and
+literals of the source. That the value itself is quoted in the result does not count as an effect, nor do two errors.
+
+Finding an effect proves it; finding none is a strong hint, no proof. So only environments that come with gold calls,
+where calls that work are known, are judged.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, cast
+
+import orjson
+from pydantic import JsonValue
+
+from toolfoundry.check.executed import failed
+from toolfoundry.check.probes import leaves
+from toolfoundry.check.report import Verdict
+from toolfoundry.check.static import NO_GOLD, UNREAD, ReadTool
+from toolfoundry.placeholders import placeholder_arguments
+from toolfoundry.reward import arguments_of
+from toolfoundry.sandbox import Sandbox, Session
+from toolfoundry.seeds import derive_seed
+from toolfoundry.types import EnvSpec, ToolResult
+
+__all__ = ["Effects", "find_effects"]
+
+_GATE = "parameter-without-effect"
+_MAX_LITERALS, _MAX_BASES, _MAX_PAIRS, _BATCH = 48, 6, 400, 64
+Arguments = dict[str, JsonValue]
+
+
+class Effects(NamedTuple):
+    """The verdicts, and how many calls it took."""
+
+    verdicts: tuple[Verdict, ...]
+    calls: int
+
+
+async def find_effects(spec: EnvSpec, tools: Mapping[str, ReadTool], sandbox: Sandbox) -> Effects:
+    """One verdict for each tool of an environment."""
+    if not spec.gold_calls:
+        return Effects(tuple(Verdict(_GATE, name, skipped=NO_GOLD) for name in tools), 0)
+    sources = {tool.name: tool.source for tool in spec.tools}
+    seed = derive_seed("check", spec.id, "effects")
+    verdicts: list[Verdict] = []
+    async with sandbox.session(sources, seed=seed) as session:
+        search = _Search(spec, sandbox, session)
+        for name, read in tools.items():
+            if read.source is None or read.validator is None:
+                verdicts.append(Verdict(_GATE, name, skipped=UNREAD))
+                continue
+            found = await search.idle_parameters(read)
+            verdicts.append(Verdict(_GATE, name, found=", ".join(found), expected="two calls with different results"))
+    return Effects(tuple(verdicts), search.calls)
+
+
+class _Search:
+    """The calls on one environment, counted: all in one worker, or, where there is a state, each in a fresh one."""
+
+    def __init__(self, spec: EnvSpec, sandbox: Sandbox, session: Session) -> None:
+        self.calls = 0
+        self._spec, self._sandbox, self._session = spec, sandbox, session
+        calls = [(call.name, arguments_of(call)) for call in spec.gold_calls or ()]
+        self._gold = [(name, arguments) for name, arguments in calls if arguments is not None]
+
+    async def idle_parameters(self, read: ReadTool) -> list[str]:
+        """Parameters that are read in the source, but for which no effect was found."""
+        source = read.source
+        assert source is not None
+        dead = set(source.dead_parameters())
+        waiting = [name for name in read.properties if name not in dead]
+        literals = list(dict.fromkeys(source.literals()))[:_MAX_LITERALS]
+        for base in await self._bases(read, literals):
+            if not waiting:
+                break
+            waiting = [name for name in waiting if not await self._has_effect(read, base, name, literals)]
+        return waiting
+
+    async def _bases(self, read: ReadTool, literals: list[str | int | float]) -> list[Arguments]:
+        """Calls to vary, those that work first."""
+        name, parameters = read.tool.name, read.tool.signature.parameters
+        least = placeholder_arguments(parameters)
+        most = placeholder_arguments(parameters, optional=True)
+        gold = [arguments for tool, arguments in self._gold if tool == name]
+        shown = {key: part["examples"][0] for key, part in read.properties.items() if part.get("examples")}
+        tried = [*gold, *({**most, **arguments} for arguments in gold), least, most, {**least, **shown}]
+        texts = [literal for literal in literals if isinstance(literal, str)]
+        for plain in (least, most):
+            free = [key for key, value in plain.items() if value == "example"]
+            if len(free) == 1 or (free and plain is most):
+                tried += [{**plain, free[0]: text} for text in texts]
+            elif free:
+                pairs = [(a, b) for a in texts for b in texts][:_MAX_PAIRS]
+                tried += [{**plain, free[0]: a, free[1]: b} for a, b in pairs]
+        tried = [arguments for arguments in tried if read.accepts(arguments)]
+        results = await self._run(name, tried)
+        working = [arguments for arguments, result in zip(tried, results, strict=True) if not failed(result)]
+        return ([*working[: len(gold) + _MAX_BASES], least])[: len(gold) + _MAX_BASES]
+
+    async def _has_effect(self, read: ReadTool, base: Arguments, name: str, literals: list[str | int | float]) -> bool:
+        rest = {key: value for key, value in base.items() if key != name}
+        variants = [rest] if name not in read.required else []
+        variants += [base] if name in base else []
+        variants += [{**rest, name: value} for value in _values(read.properties[name], literals)]
+        variants = [arguments for arguments in variants if read.accepts(arguments)]
+        seen: set[str] = set()
+        success = False
+        for start in range(0, len(variants), _BATCH):
+            batch = variants[start : start + _BATCH]
+            for arguments, result in zip(batch, await self._run(read.tool.name, batch), strict=True):
+                seen.add(_masked(result, arguments.get(name)))
+                success = success or not failed(result)
+            if success and len(seen) > 1:
+                return True
+        return False
+
+    async def _run(self, name: str, variants: list[Arguments]) -> list[ToolResult]:
+        self.calls += len(variants)
+        if self._spec.state is None:
+            return await self._session.abatch([(name, arguments) for arguments in variants])
+        sources = {tool.name: tool.source for tool in self._spec.tools}
+        first = next((index for index, (tool, _) in enumerate(self._gold) if tool == name), 0)
+        before = self._gold[:first]  # the state in which the tool's own gold call works
+        results: list[ToolResult] = []
+        for arguments in variants:
+            async with self._sandbox.session(sources, state=self._spec.state) as session:
+                results.append((await session.abatch([*before, (name, arguments)]))[-1])
+        return results
+
+
+def _masked(result: ToolResult, value: JsonValue) -> str:
+    """A result without the value that it quotes."""
+    text = result.text
+    for leaf in leaves(value):
+        quoted = leaf if isinstance(leaf, str) else orjson.dumps(leaf).decode()
+        for form in {quoted, str(leaf)} if quoted else ():
+            text = text.replace(form, "~")
+    return text
+
+
+def _values(schema: Mapping[str, Any], literals: list[str | int | float]) -> Iterator[JsonValue]:
+    """Values for one parameter; not all of them fit, the caller asks the validator."""
+    if schema.get("enum"):
+        yield from schema["enum"]
+        return
+    for keyword in ("default", "const", "minimum", "maximum", "example"):
+        if schema.get(keyword) is not None:
+            yield schema[keyword]
+    yield from schema.get("examples") or ()
+    kinds: Any = schema.get("type", "string")
+    for kind in cast("list[str]", kinds) if isinstance(kinds, list) else [kinds]:
+        match kind:
+            case "boolean":
+                yield from (True, False)
+            case "integer" | "number":
+                numbers = [n for n in literals if isinstance(n, int | float)]
+                for value in dict.fromkeys([0, 1, 2, 3, 5, 10, 50, 100, 1000, -1, *numbers]):
+                    yield value
+                    if value in numbers:
+                        yield from (value - 1, value + 1)
+            case "array":
+                items = schema.get("items")
+                part = cast("dict[str, Any]", items) if isinstance(items, dict) else {}
+                singles = list(_values(part, literals))
+                yield []
+                yield from ([single] for single in singles)
+                yield from ([a, b] for a, b in itertools.pairwise(singles))
+                yield singles[:3]
+            case "object":
+                yield {}
+                properties: Any = schema.get("properties") or {}
+                plain = placeholder_arguments(schema, optional=True)
+                yield plain
+                for key, part in cast("dict[str, Any]", properties).items():
+                    for value in _values(cast("dict[str, Any]", part) if isinstance(part, dict) else {}, literals):
+                        yield from ({key: value}, {**plain, key: value})
+            case _:
+                yield from ("example", "2000-01-01", "2030-12-31", "1900-01-01T00:00:00")
+                yield from (text for text in literals if isinstance(text, str))

@@ -1,0 +1,195 @@
+"""The gates that read what the probes gave: who answers without knowledge, what breaks, what is not repeatable.
+
+Whether a result would be credited is asked of the same comparison as the reward's; where a golden is looked for in
+somebody else's result, short goldens are skipped, as in the gates that only read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import orjson
+
+from toolfoundry.answers import holds, published_match, spelling, stands_in
+from toolfoundry.check.probes import Probe, Run, Tried, gold_arguments
+from toolfoundry.check.report import Verdict
+from toolfoundry.check.static import NO_GOLD, TOO_SHORT, UNREAD, ReadTool, is_choice, telling
+from toolfoundry.metrics import Outcome
+from toolfoundry.prove.judge import reports_error
+from toolfoundry.reward import published_output
+from toolfoundry.types import EnvSpec, Goal, ToolResult
+
+__all__ = ["credited", "executed_verdicts", "failed", "gold_verdict"]
+
+NO_PLACEHOLDER = "no schema-valid placeholder arguments could be made"
+
+
+def credited(goal: Goal, probe: Probe, result: ToolResult) -> bool:
+    """Whether the reward would take this result for the goal's answer."""
+    if probe.tool != goal.tool or result.error is not None or not holds(goal.answer, result.content):
+        return False
+    return goal.echo_ok is not False or not stands_in(goal.answer, probe.arguments)
+
+
+def failed(result: ToolResult) -> bool:
+    """Whether a call ended in an error, raised or reported."""
+    return result.error is not None or reports_error(result.content)
+
+
+def executed_verdicts(spec: EnvSpec, tools: Mapping[str, ReadTool], tried: Tried) -> Iterator[Verdict]:
+    """The verdicts of every gate of this module over one environment."""
+    by_tool: dict[str, list[Run]] = {name: [] for name in tools}
+    for run in tried.runs:
+        by_tool[run.probe.tool].append(run)
+    for name, read in tools.items():
+        yield _call_fails(name, read, by_tool[name])
+        yield _repeatable(name, by_tool[name])
+    for goal in spec.goals:
+        yield from _placeholders(goal, by_tool[goal.tool])
+        yield _echo(goal, tried)
+        yield _distractors(spec, goal, tried)
+        yield _errors(spec, goal, tried)
+        yield _wrong(spec, goal, tried)
+
+
+def _shown(probe: Probe, text: str) -> str:
+    arguments = orjson.dumps(probe.arguments).decode()
+    return f"{probe.tool}({arguments[:160]}) gives {text[:240]}"
+
+
+# --- tools ---------------------------------------------------------------------------------------------------------
+
+
+def _call_fails(name: str, read: ReadTool, runs: list[Run]) -> Verdict:
+    if read.source is None:
+        return Verdict("call-fails", name, skipped=UNREAD)
+    plain = [run for run in runs if run.probe.kind in ("placeholder", "placeholder-all")]
+    if not plain:
+        return Verdict("call-fails", name, skipped=NO_PLACEHOLDER)
+    own = read.source.own_exceptions()
+    for run in plain:
+        error = run.result.error or ""
+        kind, _, detail = error.partition(": ")
+        if error and not (kind == "raised" and detail.partition(":")[0] in own):
+            found = _shown(run.probe, error)
+            return Verdict("call-fails", name, found=found, expected="a result, or an error of its own")
+    return Verdict("call-fails", name)
+
+
+def _repeatable(name: str, runs: list[Run]) -> Verdict:
+    if not runs:
+        return Verdict("nondeterministic", name, skipped=NO_PLACEHOLDER)
+    differing = next((run for run in runs if _differs(run.result, run.again)), None)
+    found = _shown(differing.probe, _both(differing.result, differing.again)) if differing else ""
+    return Verdict("nondeterministic", name, found=found, expected="the same result twice")
+
+
+def _both(one: ToolResult, other: ToolResult) -> str:
+    """Two results, from a little before the place where they part."""
+    same = next((i for i, (a, b) in enumerate(zip(one.text, other.text, strict=False)) if a != b), 0)
+    start = max(0, same - 40)
+    return f"{one.text[start : start + 120]} / {other.text[start : start + 120]}"
+
+
+def _differs(one: ToolResult, other: ToolResult) -> bool:
+    return (one.content, one.error) != (other.content, other.error)
+
+
+# --- goals ---------------------------------------------------------------------------------------------------------
+
+
+def _placeholders(goal: Goal, runs: list[Run]) -> Iterator[Verdict]:
+    plain = [run for run in runs if run.probe.kind in ("placeholder", "placeholder-all")]
+    least = plain[0] if plain and plain[0].probe.kind == "placeholder" else None
+    expected = f"anything but {spelling(goal.answer)}"
+    if not plain:
+        yield Verdict("placeholder-answers", goal.tool, goal.id, skipped=NO_PLACEHOLDER)
+    else:
+        hit = next((run for run in plain if credited(goal, run.probe, run.result)), None)
+        found = _shown(hit.probe, hit.result.content) if hit else ""
+        yield Verdict("placeholder-answers", goal.tool, goal.id, found, expected)
+    if least is None:
+        yield Verdict("placeholder-answers-published", goal.tool, goal.id, skipped=NO_PLACEHOLDER)
+    else:
+        output = published_output(goal.tool, least.result)
+        found = _shown(least.probe, output) if published_match(spelling(goal.answer), output) else ""
+        yield Verdict("placeholder-answers-published", goal.tool, goal.id, found, expected)
+
+
+def _echo(goal: Goal, tried: Tried) -> Verdict:
+    run = next((run for run in tried.of("echo") if run.probe.goal == goal.id), None)
+    if run is None:
+        return Verdict("echo-published", goal.tool, goal.id, skipped="no parameter takes any text")
+    output = published_output(goal.tool, run.result)
+    found = _shown(run.probe, output) if published_match(spelling(goal.answer), output) else ""
+    return Verdict("echo-published", goal.tool, goal.id, found, "a result that does not repeat a guess")
+
+
+def _distractors(spec: EnvSpec, goal: Goal, tried: Tried) -> Verdict:
+    if not telling(goal.answer):
+        return Verdict("distractor-answers", goal.tool, goal.id, skipped=TOO_SHORT)
+    owners = {other.tool for other in spec.goals}
+    if owners == {tool.name for tool in spec.tools}:
+        return Verdict("distractor-answers", goal.tool, goal.id, skipped="there is no distractor")
+    for run in tried.of("placeholder", "placeholder-all", "question-words", "gold-elsewhere"):
+        probe, result = run.probe, run.result
+        if probe.tool in owners or failed(result) or stands_in(goal.answer, probe.arguments):
+            continue
+        if holds(goal.answer, result.content):
+            expected = f"{spelling(goal.answer)} from {goal.tool} only"
+            return Verdict("distractor-answers", goal.tool, goal.id, _shown(probe, result.content), expected)
+    return Verdict("distractor-answers", goal.tool, goal.id)
+
+
+def _errors(spec: EnvSpec, goal: Goal, tried: Tried) -> Verdict:
+    if not telling(goal.answer):
+        return Verdict("answer-in-error", goal.tool, goal.id, skipped=TOO_SHORT)
+    if is_choice(spec, goal):
+        return Verdict("answer-in-error", goal.tool, goal.id, skipped="a choice among earlier results")
+    for run in tried.runs:
+        probe, result = run.probe, run.result
+        told = any(stands_in(goal.answer, arguments) for _, arguments in (*probe.before, (probe.tool, probe.arguments)))
+        if failed(result) and not told and holds(goal.answer, result.text):
+            found = _shown(probe, result.text)
+            return Verdict("answer-in-error", goal.tool, goal.id, found, "an error without the answer")
+    return Verdict("answer-in-error", goal.tool, goal.id)
+
+
+def _wrong(spec: EnvSpec, goal: Goal, tried: Tried) -> Verdict:
+    if goal.id not in gold_arguments(spec):
+        return Verdict("wrong-arguments-accepted", goal.tool, goal.id, skipped=NO_GOLD)
+    runs = [run for run in tried.of("wrong", "missing") if run.probe.goal == goal.id]
+    if not runs:
+        return Verdict("wrong-arguments-accepted", goal.tool, goal.id, skipped="the gold call has nothing to spoil")
+    accepted = [run for run in runs if credited(goal, run.probe, run.result)]
+    found = ""
+    if accepted:
+        spoiled = ", ".join(run.probe.what for run in accepted)
+        found = f"{spoiled}: {_shown(accepted[0].probe, accepted[0].result.content)}"
+    return Verdict("wrong-arguments-accepted", goal.tool, goal.id, found, "an error, or another result")
+
+
+def gold_verdict(spec: EnvSpec, tried: Tried, played: Outcome | None) -> Verdict:
+    """Whether the gold calls give every answer (in order, after all other calls, in a fresh worker), and the gold
+    trajectory scores 1."""
+    if not spec.gold_calls:
+        return Verdict("gold-fails", skipped=NO_GOLD)
+    goals = {goal.id: goal for goal in spec.goals}
+    first: dict[str, ToolResult] = {}
+    for run in tried.of("gold", "gold-again"):
+        goal = goals[run.probe.goal or ""]
+        before = first.setdefault(goal.id, run.result)
+        for result in (run.result, run.again):
+            if not credited(goal, run.probe, result):
+                expected = f"{spelling(goal.answer)}, not out of the arguments"
+                return Verdict("gold-fails", found=f"{goal.id}: {_shown(run.probe, result.text)}", expected=expected)
+            if _differs(before, result):
+                found = f"{goal.id}: {_both(before, result)}"
+                return Verdict("gold-fails", found=found, expected="the same result every time")
+    if first.keys() != goals.keys():
+        return Verdict("gold-fails", skipped="some goals have no gold call")
+    score = played.score if played else None
+    if score is None or score.value < 1:
+        found = f"the gold trajectory scores {score.value:.3f}" if score else "the gold trajectory could not be played"
+        return Verdict("gold-fails", found=found, expected="1")
+    return Verdict("gold-fails")

@@ -1,0 +1,311 @@
+"""What a tool's source says about itself, read from its syntax tree; nothing is imported or executed.
+
+Covers names and literals as they stand. Not covered: what the code computes. A name that is built at run time
+(`globals()["x"]`) is not seen, and a function that can look at its own variables (`locals()`, `eval`) is taken to
+read all its parameters.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import symtable
+import warnings
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from toolfoundry.sources import find_function, parse_source
+
+__all__ = ["Parameter", "Source", "bound_names", "is_effect", "module_names", "read_source"]
+
+_MODULE = frozenset({"__name__", "__doc__", "__file__", "__builtins__", "__spec__", "__loader__", "__package__"})
+_READS_ALL = frozenset({"locals", "vars", "eval", "exec"})
+_CLOCK = frozenset(
+    """
+    datetime.datetime.now datetime.datetime.utcnow datetime.datetime.today datetime.date.today time.time time.time_ns
+    time.localtime time.gmtime time.ctime time.asctime time.monotonic time.monotonic_ns time.perf_counter
+    time.perf_counter_ns time.process_time os.urandom uuid.uuid1 uuid.uuid4 random.SystemRandom os.getrandom
+    """.split()
+)
+_WITH_ARGUMENTS = frozenset({"time.localtime", "time.gmtime", "time.ctime", "time.asctime", "random.Random"})
+_DANGEROUS = frozenset({"eval", "exec", "compile", "open", "__import__", "input", "breakpoint"})
+_DANGEROUS_PATHS = frozenset(
+    """
+    os.system os.popen os.fork os.kill os.remove os.unlink os.rmdir os.open os.execv os.execvp os.spawnv builtins.eval
+    builtins.exec builtins.open builtins.compile io.open importlib.import_module pickle.loads pickle.load
+    """.split()
+)
+
+
+_SCOPES = (
+    ast.FunctionDef,
+    ast.AsyncFunctionDef,
+    ast.ClassDef,
+    ast.Lambda,
+    ast.ListComp,
+    ast.SetComp,
+    ast.DictComp,
+    ast.GeneratorExp,
+)
+
+
+class Parameter(NamedTuple):
+    """One parameter of the function; `default` and `annotation` are None where there are none."""
+
+    name: str
+    default: ast.expr | None
+    annotation: ast.expr | None
+    keyword: bool  # whether it can be given by name
+
+    @property
+    def required(self) -> bool:
+        return self.default is None
+
+
+class Source(NamedTuple):
+    """A parsed source and its function.
+
+    nodes: the whole tree, flat; open_ended: the function takes any keyword (`**kwargs`); hidden: see `hidden_names`;
+    undefined: names that its code reads and nothing defines.
+    """
+
+    text: str
+    tree: ast.Module
+    nodes: tuple[ast.AST, ...]
+    function: ast.FunctionDef
+    parameters: tuple[Parameter, ...]
+    open_ended: bool
+    hidden: tuple[str, ...]
+    undefined: tuple[str, ...]
+
+    def dead_parameters(self) -> list[str]:
+        """Parameters that no expression of the body reads."""
+        body = [node for statement in self.function.body for node in ast.walk(statement)]
+        read = {node.id for node in body if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+        if read & _READS_ALL:
+            return []
+        return [parameter.name for parameter in self.parameters if parameter.name not in read]
+
+    def effects(self) -> list[ast.stmt]:
+        """Module-level statements that do something other than define."""
+        return [statement for statement in self.tree.body if is_effect(statement, self.function.name)]
+
+    def imports(self) -> list[str]:
+        """Every module that is imported anywhere, by its full name, in order of appearance."""
+        found: dict[str, None] = {}
+        for node in self.nodes:
+            if isinstance(node, ast.Import):
+                found.update(dict.fromkeys(alias.name for alias in node.names))
+            elif isinstance(node, ast.ImportFrom):
+                found["." * node.level + (node.module or "")] = None
+        return list(found)
+
+    def clock_reads(self) -> list[str]:
+        """Calls that read the clock or draw random numbers, as dotted names; what is given a seed is left out."""
+        used = list(self._uses())
+        if any(name == "random.seed" and arguments for name, arguments in used):
+            used = [(name, arguments) for name, arguments in used if not name.startswith("random.")]
+        found = dict.fromkeys(
+            name
+            for name, arguments in used
+            if (
+                name in _CLOCK
+                or name.startswith(("random.", "secrets."))
+                or (name == "time.strftime" and arguments < 2)
+            )
+            and not (name in _WITH_ARGUMENTS and arguments)
+        )
+        return list(found)
+
+    def dangerous_calls(self) -> list[str]:
+        """Calls that evaluate code, open files or start processes."""
+        own = bound_names(self.nodes) | {p.name for p in self.parameters}
+        found = dict.fromkeys(
+            name for name, _ in self._uses() if (name in _DANGEROUS and name not in own) or name in _DANGEROUS_PATHS
+        )
+        return list(found)
+
+    def literals(self) -> Iterator[str | int | float]:
+        """The text and number literals of the code, docstrings left out."""
+        scopes = (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+        bodies = [statement for node in self.nodes if isinstance(node, scopes) for statement in node.body]
+        documentation = {id(statement.value) for statement in bodies if isinstance(statement, ast.Expr)}
+        for node in self.nodes:
+            if isinstance(node, ast.Constant) and id(node) not in documentation:
+                value = node.value
+                if isinstance(value, str | int | float) and not isinstance(value, bool):
+                    yield value
+
+    def own_exceptions(self) -> set[str]:
+        """The exception types that the source raises by name: its own way of reporting an error."""
+        found: set[str] = set()
+        for node in self.nodes:
+            if isinstance(node, ast.Raise) and node.exc is not None:
+                raised = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
+                found.add(raised.attr if isinstance(raised, ast.Attribute) else getattr(raised, "id", ""))
+        return found - {""}
+
+    def _uses(self) -> Iterator[tuple[str, int]]:
+        """Every call as (dotted name with imports resolved, number of arguments), and names that are passed on."""
+        modules: dict[str, str] = {}
+        for node in self.nodes:
+            if isinstance(node, ast.Import):
+                for alias in node.names:
+                    top = alias.name.partition(".")[0]
+                    modules[alias.asname or top] = alias.name if alias.asname else top
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                modules |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+        called: dict[int, int] = {}
+        for node in self.nodes:
+            if isinstance(node, ast.Call):
+                called[id(node.func)] = len(node.args) + len(node.keywords)
+        for node in self.nodes:
+            if isinstance(node, ast.Name | ast.Attribute) and (path := _dotted(node)):
+                first, dot, rest = path.partition(".")
+                if first in modules:
+                    yield modules[first] + dot + rest, called.get(id(node), 0)
+                elif id(node) in called and not dot:
+                    yield path, called[id(node)]
+
+
+def read_source(text: str, name: str) -> Source:
+    """The parsed source of a tool.
+
+    Raises ValueError (or, for what is nested too deeply, RecursionError) if it cannot be read, and LookupError if it
+    does not define the function.
+    """
+    tree = parse_source(text)
+    function = find_function(tree, name)
+    if function is None:
+        names = [n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)]
+        raise LookupError(f"definitions of {', '.join(names)}" if names else "no definition")
+    spec = function.args
+    positional = [*spec.posonlyargs, *spec.args]
+    defaults = [*[None] * (len(positional) - len(spec.defaults)), *spec.defaults]
+    pairs = [*zip(positional, defaults, strict=True), *zip(spec.kwonlyargs, spec.kw_defaults, strict=True)]
+    parameters = tuple(
+        Parameter(argument.arg, default, argument.annotation, argument not in spec.posonlyargs)
+        for argument, default in pairs
+    )
+    names = _needed_names(text, tree, name)
+    return Source(text, tree, tuple(ast.walk(tree)), function, parameters, spec.kwarg is not None, *names)
+
+
+def bound_names(nodes: Iterable[ast.AST]) -> set[str]:
+    """The names that these nodes bind: targets, definitions and imports (not parameters)."""
+    names: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store | ast.Del):
+            names.add(node.id)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {alias.asname or alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ExceptHandler) and node.name:
+            names.add(node.name)
+    return names
+
+
+def module_names(statement: ast.stmt) -> set[str]:
+    """The names that a module-level statement binds in the module (not inside the functions it defines)."""
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return {statement.name}
+    return bound_names(_outer(statement))
+
+
+def _outer(node: ast.AST) -> Iterator[ast.AST]:
+    """The node and what is below it in the same scope."""
+    yield node
+    if isinstance(
+        node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda | ast.ListComp | ast.SetComp
+    ):
+        return
+    if isinstance(node, ast.DictComp | ast.GeneratorExp):
+        return
+    for child in ast.iter_child_nodes(node):
+        yield from _outer(child)
+
+
+class _Names(NamedTuple):
+    hidden: tuple[str, ...]
+    undefined: tuple[str, ...]
+
+
+def _needed_names(text: str, tree: ast.Module, name: str) -> _Names:
+    """The global names that the function needs, itself or through others, when it is called.
+
+    Hidden are those that the module defines: where a source is executed inside a function (`exec(code)` in a caller's
+    local scope), they become that caller's locals, and the tool's own code looks for them among the globals in vain.
+    `import json` is not counted: the published caller has it among its globals. Undefined are those that neither the
+    module nor Python defines.
+    """
+    bound = {name: statement for statement in tree.body for name in module_names(statement)}
+    reads, made = _globals(text)
+    waiting, seen, undefined = [name], dict[str, None](), dict[str, None]()
+    while waiting:
+        for needed in sorted(reads.get(waiting.pop(), ())):
+            if needed in bound:
+                if needed not in seen and not _is_import_of(bound[needed], "json"):
+                    seen[needed] = None
+                    waiting.append(needed)
+            elif needed not in made and not hasattr(builtins, needed) and needed not in _MODULE and "*" not in bound:
+                undefined[needed] = None
+    return _Names(tuple(seen), tuple(undefined))
+
+
+def _is_import_of(statement: ast.stmt, module: str) -> bool:
+    return isinstance(statement, ast.Import) and any(a.name == module and not a.asname for a in statement.names)
+
+
+def _globals(text: str) -> tuple[dict[str, set[str]], set[str]]:
+    """For each module-level function or class the global names that its code reads; and those that any code sets."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        module = symtable.symtable(text, "<tool>", "exec")
+    made: set[str] = set()
+
+    def reads(table: symtable.SymbolTable) -> set[str]:
+        found = [symbol for symbol in table.get_symbols() if symbol.is_global()]
+        made.update(symbol.get_name() for symbol in found if symbol.is_assigned() or symbol.is_imported())
+        own = {symbol.get_name() for symbol in found if symbol.is_referenced()}
+        return own.union(*(reads(child) for child in table.get_children()))
+
+    return {table.get_name(): reads(table) for table in module.get_children()}, made
+
+
+def is_effect(statement: ast.stmt, name: str) -> bool:
+    """Whether a module-level statement does something other than define (an example call, a print, a loop)."""
+    match statement:
+        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef() | ast.Import() | ast.ImportFrom() | ast.Pass():
+            return False
+        case ast.Expr(value=value):
+            return not isinstance(value, ast.Constant)
+        case ast.Assign(value=value) | ast.AnnAssign(value=value):
+            return value is not None and any(
+                isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in (name, "print")
+                for node in ast.walk(value)
+            )
+        case ast.If(test=test):
+            if _is_main_guard(test):
+                return False
+            return any(is_effect(child, name) for child in [*statement.body, *statement.orelse])
+        case ast.Try():
+            handlers = [child for handler in statement.handlers for child in handler.body]
+            return any(
+                is_effect(child, name)
+                for child in [*statement.body, *handlers, *statement.orelse, *statement.finalbody]
+            )
+        case _:
+            return type(statement).__name__ != "TypeAlias"
+
+
+def _is_main_guard(test: ast.expr) -> bool:
+    return isinstance(test, ast.Compare) and isinstance(test.left, ast.Name) and test.left.id == "__name__"
+
+
+def _dotted(node: ast.expr) -> str | None:
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    return ".".join([node.id, *reversed(parts)]) if isinstance(node, ast.Name) else None

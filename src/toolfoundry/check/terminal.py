@@ -1,0 +1,110 @@
+"""The report in a terminal. Whatever is not ours is made visible and never read as markup."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from toolfoundry.check.report import Finding, GateReport, QualityReport
+from toolfoundry.metrics import METRICS
+from toolfoundry.untrusted import visible
+
+__all__ = ["PANEL_COLUMNS", "print_report"]
+
+PANEL_COLUMNS = {
+    "solve_p": "Solve-P",
+    "solve_r": "Solve-R",
+    "solve_f1": "Solve-F1",
+    "paper_solve_p": "P (paper)",
+    "paper_solve_r": "R (paper)",
+    "paper_solve_f1": "F1 (paper)",
+    "answer": "answer",
+    "score": "score",
+}
+assert PANEL_COLUMNS.keys() <= METRICS.keys()
+
+
+def print_report(report: QualityReport, console: Console) -> None:
+    """Prints the gates that were hit, an example of each defect, what passed or was not applied, panel and shape."""
+    hit = [gate for gate in report.gates if gate.hits]
+    console.print(
+        f"[bold]{report.environments:,} environments[/bold], {report.tools:,} tools, {report.goals:,} goals; "
+        f"{sum(report.probes.values()):,} probes executed",
+        highlight=False,
+    )
+    for severity, title in (("defect", "Defects"), ("note", "Notes")):
+        if rows := [gate for gate in hit if gate.gate.severity == severity]:
+            console.print(_gates(title, rows, console.width >= 130))
+    if not report.defects:
+        console.print("[bold green]No defect.[/bold green]")
+    for gate in hit:
+        if gate.gate.severity == "defect" and gate.findings:
+            console.print(_example(gate.gate.name, gate.findings[0]), soft_wrap=True)
+    passed = [gate.gate.name for gate in report.gates if gate.applied and not gate.hits]
+    if passed:
+        console.print(f"\n[bold]Passed:[/bold] {', '.join(passed)}", highlight=False)
+    for gate in report.gates:
+        for reason, count in gate.skipped.items():
+            line = f"[dim]not applied:[/dim] {gate.gate.name}, {count:,} × {gate.gate.unit}: {reason}"
+            console.print(line, highlight=False, soft_wrap=True)
+    if report.panel:
+        console.print(_panel(report))
+    console.print(_shape(report))
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index == 0 else "right")
+    return table
+
+
+def _gates(title: str, gates: list[GateReport], wide: bool) -> Table:
+    table = _table(title, "gate", "hit", "of", "share", "environments")
+    if wide:
+        table.add_column("what it is")
+    for gate in gates:
+        share = "–" if gate.share is None else f"{gate.share:.1%}"
+        environments = f"{gate.environments:,}" if gate.environments else "–"
+        row = (gate.gate.name, f"{gate.hits:,}", f"{gate.applied:,} {gate.gate.unit}s", share, environments)
+        table.add_row(*row, *([gate.gate.title] if wide else []))
+    return table
+
+
+def _example(gate: str, finding: Finding) -> Text:
+    place = " ".join(part for part in (finding.spec, finding.tool, finding.goal) if part)
+    return Text.assemble(
+        (f"{gate} ", "yellow"),
+        (visible(place, 90), "cyan"),
+        f": found {visible(finding.found, 160)}",
+        (f"; expected {visible(finding.expected, 90)}", "dim"),
+    )
+
+
+def _panel(report: QualityReport) -> Table:
+    table = _table("Scripted policies (means)", "policy", "n", "unscored", *PANEL_COLUMNS.values())
+    for summary in report.panel:
+        means = [summary.overall.metrics[name].mean for name in PANEL_COLUMNS]
+        cells = ["–" if mean is None else f"{mean:.3f}" for mean in means]
+        name = Text(visible(summary.policy, 40))
+        table.add_row(name, f"{summary.overall.n:,}", f"{summary.overall.unscored:,}", *cells)
+    return table
+
+
+def _shape(report: QualityReport) -> Table:
+    table = _table(
+        "Shape (means)", "scenario", "environments", "tools", "distractors", "goals", "parameters", "required"
+    )
+    for part in report.statistics:
+        environments, tools = max(1, part.environments), max(1, part.tools)
+        table.add_row(
+            part.scenario.replace("_", " "),
+            f"{part.environments:,}",
+            f"{part.tools / environments:.2f}",
+            f"{part.distractors / environments:.2f}",
+            f"{part.goals / environments:.2f}",
+            f"{part.parameters / tools:.2f} per tool",
+            f"{part.required / tools:.2f} per tool",
+        )
+    return table
