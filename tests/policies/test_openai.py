@@ -121,6 +121,14 @@ def test_thinking_is_read_back(field):
     assert (message.content, message.thinking) == ("Nine.", "Look.")
 
 
+def test_a_call_in_the_thinking_is_a_fault():
+    """As in text: it was not executed, and the model is told; once, however it was found."""
+    made = {"reasoning": MARKUP}
+    assert [fault.kind for fault in read(reply("Nine.", message=made)).faults] == ["call_in_thinking"]
+    inside = MARKUP.replace("Look.", '<tool_call>{"name": "clock"}</tool_call>')
+    assert [fault.kind for fault in read(reply(inside), parse_text=True).faults] == ["call_in_thinking"]
+
+
 def test_refusal_and_parts_are_content():
     """A refusal stands in for missing content; content in parts is joined."""
     assert read(reply(None, message={"refusal": "I will not."})).content == "I will not."
@@ -510,6 +518,8 @@ def test_a_key_is_sent_and_never_shown(monkeypatch):
     assert message.endswith("check the key in MY_KEY")
     said = Session(Script(reply(f"Your key is {KEY}.")), api_key_env="MY_KEY").ask()
     assert said.message.content == "Your key is ***."
+    monkeypatch.setenv("NO_SECRET", "e")
+    assert Session(Script(reply("Yes.")), api_key_env="NO_SECRET").ask().message.content == "Yes."
     policy = OpenAIPolicy("m", base_url="http://localhost:1/v1", api_key_env="MY_KEY")
     assert KEY not in repr(policy) + json.dumps(policy.config())
 

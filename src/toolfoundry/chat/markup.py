@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, NoReturn, cast
 
 from toolfoundry.types import Fault, FaultKind, Message, ToolCall
 
-__all__ = ["END_TOKENS", "Malformed", "dump", "explain", "load", "parse", "well_formed", "write_call"]
+__all__ = ["END_TOKENS", "Malformed", "begins_call", "dump", "explain", "load", "parse", "well_formed", "write_call"]
 
 END_TOKENS = ("<|im_end|>", "<|endoftext|>")
 MAX_DEPTH = 100
@@ -198,7 +198,7 @@ def parse(text: str, *, thinks: bool, finished: bool = True, first_id: int = 0) 
     else:
         unfinished = "the token limit was reached"
     scan = _Scan(text, thinks)
-    if any(_CALL_BEGUN.search(part) for part in scan.thinking):
+    if any(begins_call(part) for part in scan.thinking):
         faults.append(Fault(kind="call_in_thinking"))
     if scan.invented:
         faults.append(Fault(kind="invented_result", detail=scan.invented))
@@ -217,6 +217,11 @@ def parse(text: str, *, thinks: bool, finished: bool = True, first_id: int = 0) 
         tool_calls=calls,
         faults=tuple(faults),
     )
+
+
+def begins_call(thinking: str) -> bool:
+    """Whether a call is made in a piece of thinking; to speak of `<tool_call>` is not to make one."""
+    return _CALL_BEGUN.search(thinking) is not None
 
 
 @dataclass

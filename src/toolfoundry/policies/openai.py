@@ -48,6 +48,7 @@ __all__ = ["VENDOR_URL", "EndpointUsage", "OpenAIPolicy"]
 VENDOR_URL = "https://api.openai.com/v1"
 """The vendor's own endpoint: pass it as `base_url` to choose it."""
 
+_SHORTEST_SECRET = 8  # "EMPTY" and the like are set where a key is asked for and not needed
 _MAX_REPLY_BYTES = 4 * 2**20
 _FIRST_BACKOFF_S = 0.5
 _ADVICE = {
@@ -240,7 +241,7 @@ class OpenAIPolicy:
                 tried = f" ({retries + 1} attempts)" if retries else ""
                 advice = f"; {outcome.advice}" if outcome.advice else ""
                 raise EndpointError(
-                    f"model {self.model!r} at {self.base_url}: {self._safe(outcome.what)}{tried}{advice}"
+                    f"model {self.model!r} at {self.base_url}: {_one_line(outcome.what)}{tried}{advice}"
                 )
             retries += 1
             self._add(retries=1)
@@ -306,12 +307,12 @@ class OpenAIPolicy:
 
     def _without_key(self, body: bytes) -> bytes:
         """Some servers repeat the key, and neither an error nor a record may hold it."""
-        return body.replace(self._key.encode(), b"***") if self._key else body
+        return body.replace(self._key.encode(), b"***") if len(self._key) >= _SHORTEST_SECRET else body
 
-    def _safe(self, text: str) -> str:
-        """One line of bounded length, without control characters and without the key."""
-        text = text.replace(self._key, "***") if self._key else text
-        return "".join(char if char.isprintable() else " " for char in text)[:400]
+
+def _one_line(text: str) -> str:
+    """The text without control characters, of bounded length."""
+    return "".join(char if char.isprintable() else " " for char in text)[:400]
 
 
 # --- replies that are no success -----------------------------------------------------------------------------------
@@ -378,6 +379,8 @@ async def _post(client: openai.AsyncOpenAI, request: dict[str, Any]) -> bytes:
     except openai.APITimeoutError:
         raise TimeoutError from None
     except openai.APIConnectionError as error:
+        if isinstance(error.__cause__, _Refusal | BadReply):  # SDK 2 wraps whatever is raised while it sends
+            raise error.__cause__ from None
         raise _Broken(type(error.__cause__).__name__) from None
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from toolfoundry.chat import chat_format, well_formed
-from toolfoundry.chat.markup import Malformed, dump, load, write_call
+from toolfoundry.chat.markup import Malformed, begins_call, dump, load, write_call
 from toolfoundry.types import Completion, Fault, Message, ToolCall, Usage
 
 __all__ = ["BadReply", "error_text", "read_reply", "wire_messages"]
@@ -110,6 +110,8 @@ def read_reply(body: bytes, *, first_id: int, parse_text: bool) -> Completion:
         read = chat_format("qwen3").parse(content, finished=reason != "length", first_id=first_id)
         content, calls, faults = read.content, read.tool_calls, read.faults
         thinking = thinking or read.thinking
+    if begins_call(thinking) and not any(fault.kind == "call_in_thinking" for fault in faults):
+        faults = (Fault(kind="call_in_thinking"), *faults)
     if reason in ("length", "content_filter") and not any(fault.kind == "unfinished" for fault in faults):
         detail = "the token limit was reached" if reason == "length" else "the server's content filter stopped it"
         faults += (Fault(kind="unfinished", detail=detail),)
