@@ -130,7 +130,7 @@ class Pools:
         self.texts = list(dict.fromkeys([*self.answers, *parts, *constants, *words]))
         self.numbers = list(dict.fromkeys(n for text in [*self.answers, question] for n in numbers_in(text)))
         self.sizes = [numbers_in(text)[0] for text in self.answers if len(numbers_in(text)) == 1]
-        self.constants = [c for c in subject.constants if isinstance(c, int | float)]
+        self.constants = [c for c in subject.constants if isinstance(c, int | float)] + [0, 1, 2, 3, 4, 5, 10]
         operands = list(dict.fromkeys([*self.sizes, *self.numbers]))[:7]
         self.expressions = [" + ".join(map(str, self.sizes))] if len(self.sizes) > 2 else []
         self.expressions += [f"{a} {op} {b}" for a, b in itertools.permutations(operands, 2) for op in "+-*/"]
@@ -296,8 +296,11 @@ class Search:
                 more = {name: self.fresh.value(self.subject.parameters[name]) for name in absent}
                 self.push({**arguments, **more}, -4)
             if new or self.subject.runs < 400:
-                for other, penalty in self.proposals.after(arguments, records):
-                    self.push(other, penalty - len(new))
+                try:
+                    for other, penalty in self.proposals.after(arguments, records):
+                        self.push(other, penalty - len(new))
+                except (Exception, OutOfSteps):  # operands are the tool's own objects: comparing them can do anything
+                    continue
 
     def _mutants(self, parents: list[Arguments], rounds: int, rng: random.Random) -> Iterator[Arguments]:
         """Values of the pools at each place of the parents: in order at first, then several at once at random."""

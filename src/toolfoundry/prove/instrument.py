@@ -38,7 +38,7 @@ TRACED_METHODS = frozenset(
 )
 TRACED_FUNCTIONS = frozenset({"isinstance", "int", "float", "len", "eval", "range"})
 GROWING: dict[str, Callable[[Any, Any], Any]] = {"Pow": operator.pow, "Mult": operator.mul, "LShift": operator.lshift}
-_MOST_BITS = 1 << 16  # of a number, and items of a text or list, that one operation may make
+_MOST_BITS = 1 << 13  # of a number, and items of a text or list, that one operation may make
 
 
 class OutOfSteps(BaseException):
@@ -52,7 +52,7 @@ class Trace:
     result), ("function", name, arguments, result), ("one_of", value, constants).
     """
 
-    def __init__(self, max_steps: int = 20_000, max_records: int = 3_000) -> None:
+    def __init__(self, max_steps: int = 10_000, max_records: int = 1_500) -> None:
         self.records: list[tuple[Any, ...]] = []
         self.edges: set[Any] = set()
         self.steps = 0

@@ -34,7 +34,7 @@ _ERROR_TEXT = re.compile(
     re.IGNORECASE,
 )
 _OPERAND = re.compile(r"-?\d+(?:\.\d+)?(?:\s*[-+*/^()]+\s*\d+(?:\.\d+)?\)*){0,20}(?<!\d\d\d\d-\d\d-\d\d)")
-_DATUM = re.compile(r"[^\W_]+(?:[.,:/\-][^\W_]+)*")
+_DATUM = re.compile(r"(?:(?<!\w)-(?=\d))?[^\W_]+(?:[.,:/\-][^\W_]+)*")
 
 
 def reports_error(content: str) -> bool:

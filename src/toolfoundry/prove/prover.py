@@ -232,19 +232,18 @@ class _Task:
 
         Such a call differs only in an optional parameter that does not matter for the answer.
         """
+        asked = {goal: {_json(call.arguments) for call in calls} for goal, calls in proofs.items()}
         for goal, calls in list(proofs.items()):
             target, schema = self.goals[goal], self.schemas[self.goals[goal].tool]
-            rivals = [other for other in proofs if self.goals[other].tool == target.tool]
-            different = {_json(call.arguments) for rival in rivals for call in proofs[rival]}
-            if len(rivals) <= len(different):
-                continue
+            rivals = [g for g in proofs if self.goals[g].tool == target.tool and asked[g] & asked[goal]]
             verdict = _Verdict(calls, None, "")
             for name, spec in (schema.get("properties") or {}).items():
+                if len(verdict.proofs) >= len(rivals):
+                    break
                 default = spec.get("default") if isinstance(spec, dict) else None
                 other = {**calls[0].arguments, name: self.fresh.value(spec) if default is None else default}
-                if name not in calls[0].arguments and len(different) < len(rivals):
+                if name not in calls[0].arguments:
                     verdict = self._weighed(session, target, other, session.call(target.tool, other), verdict)
-                    different |= {_json(call.arguments) for call in verdict.proofs}
             proofs[goal] = verdict.proofs
 
     def _needs(self, done: Mapping[str, Placed], goal: str) -> tuple[str, ...]:

@@ -71,7 +71,7 @@ def in_order(
         for rank, call in enumerate(proofs[goal]):
             told = sources(call.arguments, schemas[goal], question, texts)
             for path, source in told.items():
-                if (source == "code" or source.startswith("goal:")) and is_free(goal, call, path):
+                if source not in ("enum", "default", "free") and is_free(goal, call, path):
                     told[path] = "free"
             found.append(((call.arguments in used, *cost(told.values()), rank), Placed(goal, call, told)))
         return found
