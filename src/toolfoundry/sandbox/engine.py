@@ -31,6 +31,8 @@ __all__ = ["Config", "Source", "compile_source", "serve"]
 
 FLUSH_S, FLUSH_BYTES, TICK_S = 0.005, 32 << 10, 0.01
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]{6,16}(?=[ >,])")
+CPU, NOW = time.process_time, time.perf_counter  # the real ones: this module is imported before the clocks are replaced
+SET_TIMER = signal.setitimer
 USES_CHANCE = re.compile("random|statistics|import_|exec|eval")  # everything that can reach `random` names one of these
 
 Result = list[str | None]  # [kind, text]
@@ -75,7 +77,7 @@ class Overdue(BaseException):
 class Stopwatch:
     """Interrupts tool code, and nothing else, when a call has used its CPU seconds.
 
-    A timer ticks while calls are served. The first tick that falls into a call notes the CPU time, later ones compare:
+    A timer ticks while calls are served, and stops itself between them. The first tick that falls into a call notes the CPU time, later ones compare:
     a call that ends between two ticks costs nothing. Code that swallows the exception gets it again ten ticks later;
     code that never returns to the interpreter is the host's to kill.
     """
@@ -83,13 +85,20 @@ class Stopwatch:
     def __init__(self, call_s: float) -> None:
         self.call_s, self.tick_s = call_s, min(TICK_S, call_s / 4)
         self.call = self.seen = 0
-        self.inside = self.overdue = False
+        self.ticking = self.inside = self.overdue = False
         self.due = 0.0
         self.cpu = CPU
         signal.signal(signal.SIGALRM, self.tick)
 
+    def start(self) -> None:
+        if not self.ticking:
+            self.ticking = True
+            SET_TIMER(signal.ITIMER_REAL, self.tick_s, self.tick_s)
+
     def tick(self, *_: Any) -> None:
         if not self.inside:
+            self.ticking = False
+            SET_TIMER(signal.ITIMER_REAL, 0)
             return
         now = self.cpu()
         if self.seen != self.call:
@@ -126,13 +135,11 @@ class Discard:
         return iter(())
 
 
-CPU, NOW = time.process_time, time.perf_counter  # the real ones: this module is imported before the clocks are replaced
-
-
 class Engine:
     def __init__(self, sources: dict[str, Source], state: Any, config: Config, world: World) -> None:
         self.sources, self.state, self.config, self.world = sources, state, config, world
         self.watch = Stopwatch(config.call_s)
+        self.peak_kb = 0
         self.chance = random.Random(config.seed).getstate()
 
     def call(self, name: str, arguments: dict[str, Any]) -> Result:
@@ -157,7 +164,7 @@ class Engine:
             watch.inside = False
         except Overdue:
             watch.inside = False
-            result = []
+            result = ["raised", "Overdue: "]  # only if the tool raised it itself
         if watch.overdue:
             result = ["timeout", f"the call took longer than {self.config.call_s:g} s"]
         return result
@@ -211,7 +218,7 @@ class Engine:
             return
         results: list[Result] = []
         size, last, stateful = 0, NOW(), self.state is not None
-        signal.setitimer(signal.ITIMER_REAL, self.watch.tick_s, self.watch.tick_s)
+        self.watch.start()
         for name, arguments in request["calls"]:
             if size > FLUSH_BYTES or (results and NOW() - last > FLUSH_S):
                 send(json.dumps([number, results, False, 0]))
@@ -221,8 +228,9 @@ class Engine:
             size += len(result[1] or "")
             if stateful and result[0] in ("timeout", "memory"):
                 break  # the state may be half changed: the host rebuilds it before the next call
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        send(json.dumps([number, results, True, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss]))
+        if not number & 15 or len(results) > 1:  # a system call, so not for each single call
+            self.peak_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        send(json.dumps([number, results, True, self.peak_kb]))
 
 
 def describe(error: BaseException, chars: int) -> Result:

@@ -13,12 +13,12 @@ PRELOAD: tuple[str, ...] = tuple(
     """
     __future__ _strptime abc array ast base64 binascii bisect builtins bz2 calendar cmath codecs collections
     collections.abc colorsys contextlib contextvars copy copyreg csv dataclasses datetime decimal difflib dis
-    encodings.idna enum errno fnmatch fractions functools gc getopt graphlib gzip hashlib heapq hmac html html.entities
-    html.parser importlib importlib.resources importlib.util inspect io ipaddress itertools json json.decoder
-    json.encoder keyword linecache locale logging lzma math numbers opcode operator os os.path pathlib pickle pprint
-    quopri random re reprlib secrets shlex sqlite3 stat statistics string stringprep struct sys textwrap threading time timeit token
-    tokenize traceback types typing unicodedata urllib.error urllib.parse uuid warnings weakref xml.etree.ElementTree
-    xml.sax.saxutils zipfile zlib zoneinfo
+    encodings.idna enum errno fnmatch fractions functools gc getopt graphlib gzip hashlib heapq hmac html
+    html.entities html.parser importlib importlib.resources importlib.util inspect io ipaddress itertools json
+    json.decoder json.encoder keyword linecache locale logging lzma math numbers opcode operator os os.path pathlib
+    pickle pprint queue quopri random re reprlib secrets shlex sqlite3 stat statistics string stringprep struct sys
+    textwrap threading time timeit token tokenize traceback types typing unicodedata urllib.error urllib.parse uuid
+    warnings weakref xml.etree.ElementTree xml.sax.saxutils zipfile zlib zoneinfo
     """.split()
 )
 """Loaded once; the order matters only for `time`, which is replaced before the others are imported."""

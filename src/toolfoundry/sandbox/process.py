@@ -396,9 +396,12 @@ class Worker:
         Raises Lost when it has computed for longer than a call may, stands still, or has met the limit of wall time.
         A worker that only waits for a turn on a busy machine is left alone.
         """
-        start, spent = time.monotonic(), _cpu_seconds(self.pid)
+        first = min(0.02, limits.call_s / 4)
+        if (yield Ready(self.sock.fileno(), False, first)):
+            return
+        start, spent = time.monotonic() - first, _cpu_seconds(self.pid) - first  # as if it had computed up to now
         wall = limits.wall_s or 10 * limits.call_s
-        patience = limits.call_s + SLACK_S
+        patience = limits.call_s + SLACK_S - first
         while not (yield Ready(self.sock.fileno(), False, patience)):
             used, waited = _cpu_seconds(self.pid) - spent, time.monotonic() - start
             over = used >= limits.call_s + SLACK_S / 2 or waited >= wall

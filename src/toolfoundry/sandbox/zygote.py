@@ -71,6 +71,7 @@ def preload(zones: Path | None) -> list[zoneinfo.ZoneInfo]:
     zoneinfo.available_timezones = lambda: set(everywhere)
     for name in HIDDEN:  # tidiness, not a wall: tool code can find them through `gc`
         sys.modules.pop(name, None)
+    sys.argv[:], sys.orig_argv[:] = [""], []
     sys.path.clear()
     sys.path_hooks.clear()
     sys.path_importer_cache.clear()
