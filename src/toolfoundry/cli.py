@@ -254,8 +254,7 @@ def prove(
     as_json: AsJson = False,
 ) -> None:
     """Find calls that give every golden answer, and the order in which a task can be solved."""
-    from toolfoundry.prove import prove as run_prove
-    from toolfoundry.prove import summarise
+    from toolfoundry.prove import prove_all, summarise
     from toolfoundry.sandbox import Sandbox
 
     problems = Problems()
@@ -272,8 +271,7 @@ def prove(
         Sandbox() as sandbox,
         progress("proving", len(specs), len(proved)) as advance,
     ):
-        for spec in specs[len(proved) :]:
-            result = run_prove(spec, sandbox)
+        for result in prove_all(specs[len(proved) :], sandbox, jobs=os.cpu_count() or 1):
             writer.write(result)
             proved.append(result)
             advance(1)
