@@ -36,7 +36,7 @@ from toolfoundry.types import EnvSpec, Goal, GoalProof, Proof, ToolCall, ToolRes
 __all__ = ["prove", "prove_all"]
 
 _SEARCH_LIMITS = SandboxLimits(call_s=1.0, output_bytes=1 << 20)
-_REPLAY_LIMITS = SandboxLimits(call_s=0.5)
+_REPLAY_LIMITS = SandboxLimits(call_s=0.2)
 _SEARCH_RUNS, _SECOND_RUNS = 5000, 600
 
 
@@ -279,17 +279,15 @@ class _FreePlaces:
             target = self.task.goals[goal]
             schema = self.task.schemas[target.tool]
             value, spec = dict(leaves(call.arguments))[path], schema_at(schema, path)
-            others = [replaced(call.arguments, path, self.task.fresh.like(value, spec)) for _ in range(2)]
-            results = self.session.batch([(target.tool, other) for other in others])
-            self.known[key] = all(
-                result.error is None
-                and not reports_error(result.content)
-                and holds(target.answer, result.content)
-                and _fits(other, schema)
-                and not brought(target.answer, other)
-                for other, result in zip(others, results, strict=True)
-            )
+            others = (replaced(call.arguments, path, self.task.fresh.like(value, spec)) for _ in range(2))
+            self.known[key] = all(self._proves(target, schema, other) for other in others)
         return self.known[key]
+
+    def _proves(self, goal: Goal, schema: dict[str, Any], arguments: dict[str, Any]) -> bool:
+        if brought(goal.answer, arguments) or not _fits(arguments, schema):
+            return False
+        content = _run(self.session, goal.tool, arguments)
+        return content is not None and holds(goal.answer, content) and not reports_error(content)
 
 
 def _run(session: Session, tool: str, arguments: dict[str, Any]) -> str | None:
