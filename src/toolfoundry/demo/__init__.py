@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from importlib import resources
 
-from toolfoundry.errors import RecordError
 from toolfoundry.formats.toml import parse_toml
 from toolfoundry.types import EnvSpec
 
