@@ -231,7 +231,7 @@ def _gates() -> tuple[Gate, ...]:
             "placeholder-answers-published",
             note,
             "goal",
-            "The same by the published rule",
+            "A call without knowledge gives the golden, as published",
             "Required arguments only, and the golden as a bare substring of whatever comes back.",
         ),
         gate(

@@ -14,7 +14,7 @@ from collections import Counter
 from typing import Any, NamedTuple
 
 from toolfoundry.check.report import GateReport, QualityReport
-from toolfoundry.check.terminal import PANEL_COLUMNS
+from toolfoundry.check.terminal import PANEL_COLUMNS, plural
 from toolfoundry.errors import MissingExtra
 from toolfoundry.untrusted import visible
 
@@ -76,6 +76,7 @@ def render_html(report: QualityReport) -> str:
     return environment.from_string(text).render(
         report=report,
         script=_Trusted(SCRIPT),
+        plural=plural,
         policy=f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; "
         "base-uri 'none'; form-action 'none'",
         groups=_groups(report),
@@ -118,7 +119,7 @@ def _groups(report: QualityReport) -> list[tuple[str, str, list[GateReport]]]:
     return [
         ("Defects", "defect", [gate for gate in hit if gate.gate.severity == "defect"]),
         ("Notes", "note", [gate for gate in hit if gate.gate.severity == "note"]),
-        ("Passed", "passed", [gate for gate in report.gates if gate.applied and not gate.hits]),
+        ("Looked for and not found", "passed", [gate for gate in report.gates if gate.applied and not gate.hits]),
         ("Not applicable here", "skipped", [gate for gate in report.gates if not gate.applied]),
     ]
 

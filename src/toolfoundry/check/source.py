@@ -16,7 +16,16 @@ from typing import NamedTuple
 
 from toolfoundry.sources import find_function, parse_source
 
-__all__ = ["Parameter", "Source", "bound_names", "is_effect", "module_names", "read_source"]
+__all__ = [
+    "Parameter",
+    "Source",
+    "bound_names",
+    "executed_at_once",
+    "is_effect",
+    "is_main_guard",
+    "module_names",
+    "read_source",
+]
 
 _MODULE = frozenset({"__name__", "__doc__", "__file__", "__builtins__", "__spec__", "__loader__", "__package__"})
 _READS_ALL = frozenset({"locals", "vars", "eval", "exec"})
@@ -216,14 +225,25 @@ def module_names(statement: ast.stmt) -> set[str]:
 def _outer(node: ast.AST) -> Iterator[ast.AST]:
     """The node and what is below it in the same scope."""
     yield node
-    if isinstance(
-        node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda | ast.ListComp | ast.SetComp
-    ):
-        return
-    if isinstance(node, ast.DictComp | ast.GeneratorExp):
-        return
-    for child in ast.iter_child_nodes(node):
-        yield from _outer(child)
+    if not isinstance(node, _SCOPES):
+        for child in ast.iter_child_nodes(node):
+            yield from _outer(child)
+
+
+def executed_at_once(node: ast.AST) -> Iterator[ast.AST]:
+    """The node and what of it is executed when the module is: of a definition its decorators, defaults and bases."""
+    yield node
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+        defaults = [default for default in [*node.args.defaults, *node.args.kw_defaults] if default is not None]
+        parts: list[ast.AST] = [*defaults]
+        if not isinstance(node, ast.Lambda):
+            annotated = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            parts += node.decorator_list
+            parts += [note for note in [*(a.annotation for a in annotated), node.returns] if note is not None]
+    else:
+        parts = [*ast.iter_child_nodes(node)]
+    for part in parts:
+        yield from executed_at_once(part)
 
 
 class _Names(NamedTuple):
@@ -241,6 +261,8 @@ def _needed_names(text: str, tree: ast.Module, name: str) -> _Names:
     """
     bound = {name: statement for statement in tree.body for name in module_names(statement)}
     reads, made = _globals(text)
+    for bound_name, statement in bound.items():
+        reads.setdefault(bound_name, set()).update(_lambda_reads(statement))
     waiting, seen, undefined = [name], dict[str, None](), dict[str, None]()
     while waiting:
         for needed in sorted(reads.get(waiting.pop(), ())):
@@ -251,6 +273,16 @@ def _needed_names(text: str, tree: ast.Module, name: str) -> _Names:
             elif needed not in made and not hasattr(builtins, needed) and needed not in _MODULE and "*" not in bound:
                 undefined[needed] = None
     return _Names(tuple(seen), tuple(undefined))
+
+
+def _lambda_reads(statement: ast.stmt) -> set[str]:
+    """What the lambdas of an assignment read when they are called."""
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return set()
+    lambdas = [node for node in ast.walk(statement) if isinstance(node, ast.Lambda)]
+    own = {argument.arg for node in lambdas for argument in [*node.args.posonlyargs, *node.args.args]}
+    bodies = [node for one in lambdas for node in ast.walk(one.body)]
+    return {node.id for node in bodies if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)} - own
 
 
 def _is_import_of(statement: ast.stmt, module: str) -> bool:
@@ -270,36 +302,29 @@ def _globals(text: str) -> tuple[dict[str, set[str]], set[str]]:
         own = {symbol.get_name() for symbol in found if symbol.is_referenced()}
         return own.union(*(reads(child) for child in table.get_children()))
 
-    return {table.get_name(): reads(table) for table in module.get_children()}, made
+    found: dict[str, set[str]] = {}
+    for table in module.get_children():
+        found.setdefault(table.get_name(), set()).update(reads(table))
+    return found, made
 
 
 def is_effect(statement: ast.stmt, name: str) -> bool:
-    """Whether a module-level statement does something other than define (an example call, a print, a loop)."""
-    match statement:
-        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef() | ast.Import() | ast.ImportFrom() | ast.Pass():
-            return False
-        case ast.Expr(value=value):
-            return not isinstance(value, ast.Constant)
-        case ast.Assign(value=value) | ast.AnnAssign(value=value):
-            return value is not None and any(
-                isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in (name, "print")
-                for node in ast.walk(value)
-            )
-        case ast.If(test=test):
-            if _is_main_guard(test):
-                return False
-            return any(is_effect(child, name) for child in [*statement.body, *statement.orelse])
-        case ast.Try():
-            handlers = [child for handler in statement.handlers for child in handler.body]
-            return any(
-                is_effect(child, name)
-                for child in [*statement.body, *handlers, *statement.orelse, *statement.finalbody]
-            )
-        case _:
-            return type(statement).__name__ != "TypeAlias"
+    """Whether a module-level statement does something other than build what the module defines.
+
+    That is: it calls the tool itself or `print`, or calls something for nothing but its effect, other than a method
+    of a thing that the module has made (`TABLE.update(...)`).
+    """
+    if isinstance(statement, ast.If) and is_main_guard(statement.test):
+        return False
+    for node in executed_at_once(statement):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in (name, "print", "input"):
+            return True
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and isinstance(node.value.func, ast.Name):
+            return True
+    return False
 
 
-def _is_main_guard(test: ast.expr) -> bool:
+def is_main_guard(test: ast.expr) -> bool:
     return isinstance(test, ast.Compare) and isinstance(test.left, ast.Name) and test.left.id == "__name__"
 
 

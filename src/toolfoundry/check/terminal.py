@@ -10,7 +10,7 @@ from toolfoundry.check.report import Finding, GateReport, QualityReport
 from toolfoundry.metrics import METRICS
 from toolfoundry.untrusted import visible
 
-__all__ = ["PANEL_COLUMNS", "print_report"]
+__all__ = ["PANEL_COLUMNS", "plural", "print_report"]
 
 PANEL_COLUMNS = {
     "solve_p": "Solve-P",
@@ -53,6 +53,11 @@ def print_report(report: QualityReport, console: Console) -> None:
     console.print(_shape(report))
 
 
+def plural(unit: str, count: int) -> str:
+    """A unit's name for a count."""
+    return unit if count == 1 else "policies" if unit == "policy" else f"{unit}s"
+
+
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold")
     for index, column in enumerate(columns):
@@ -67,7 +72,13 @@ def _gates(title: str, gates: list[GateReport], wide: bool) -> Table:
     for gate in gates:
         share = "–" if gate.share is None else f"{gate.share:.1%}"
         environments = f"{gate.environments:,}" if gate.environments else "–"
-        row = (gate.gate.name, f"{gate.hits:,}", f"{gate.applied:,} {gate.gate.unit}s", share, environments)
+        row = (
+            gate.gate.name,
+            f"{gate.hits:,}",
+            f"{gate.applied:,} {plural(gate.gate.unit, gate.applied)}",
+            share,
+            environments,
+        )
         table.add_row(*row, *([gate.gate.title] if wide else []))
     return table
 
