@@ -96,11 +96,13 @@ def main() -> None:
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         _fail(OutputError(f"{place}{error.strerror or error}"), OutputError.exit_code)
+    except Exception as error:
+        _fail(FoundryError(f"internal: {type(error).__name__}: {error} (--debug shows where)"), 1, error)
 
 
-def _fail(error: Exception, code: int) -> None:
+def _fail(error: Exception, code: int, cause: Exception | None = None) -> None:
     if os.environ.get("TOOLFOUNDRY_DEBUG"):
-        raise error
+        raise cause or error
     err.print(f"[bold red]error:[/bold red] {escape(visible(str(error), 2000))}", highlight=False, soft_wrap=True)
     sys.exit(code)
 
@@ -216,7 +218,7 @@ def check(
     else:
         print_report(report, out)
     done_line(f"report written to {html}" if html else None, problems)
-    if strict and not report.clean:
+    if strict and report.defects:
         raise typer.Exit(1)
 
 

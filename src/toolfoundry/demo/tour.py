@@ -79,14 +79,14 @@ def _audit(folder: Path, out: Console, specs: tuple[EnvSpec, ...], sandbox: Sand
     out.print(
         f"{len(defects)} gates, {probes:,} probing calls, {sum(gate.hits for gate in defects)} defects; see {path}"
     )
-    if not report.clean:
-        hit = [f"{gate.gate.name} ({gate.hits})" for gate in defects if gate.hits]
+    if report.defects:
+        hit = [f"{r.gate.name} ({r.hits})" for r in report.gates if r.hits and r.gate.severity == "defect"]
         raise FoundryError(f"the demo's own environments have defects: {', '.join(hit)}")
 
 
 def _execute(out: Console, specs: tuple[EnvSpec, ...], sandbox: Sandbox) -> None:
     spec = max(specs, key=lambda spec: (spec.scenario.kind == "parallel_multi_hop", len(spec.goals)))
-    _step(out, "3 Execute", "toolfoundry rollout environments.jsonl --policy gold -o gold.jsonl")
+    _step(out, "3 Execute one", "toolfoundry rollout environments.jsonl --policy gold -o gold.jsonl")
     out.print(f"[bold]{escape(visible(spec.scenario.question, 500))}[/bold]")
     trajectory = asyncio.run(run_rollout(make("gold", spec), spec, sandbox, name="gold"))
     for turn, graded in zip(trajectory.turns, grade_trajectory(trajectory), strict=True):
@@ -133,14 +133,23 @@ def _play(folder: Path, out: Console, specs: tuple[EnvSpec, ...], sandbox: Sandb
 
 def _score(out: Console, summaries: list[Summary]) -> None:
     _step(out, "5 Score", "toolfoundry score trajectories.jsonl")
+    out.print("Solve-P, Solve-R, Solve-F1, final answer; the paper's convention calls a silent policy precise")
     table = Table()
-    table.add_column("policy")
-    columns = {"score": "score", "solve_p": "Solve-P", "solve_r": "Solve-R", "solve_f1": "Solve-F1", "answer": "answer"}
-    for title in (*columns.values(), "paper Solve-P", "paper Solve-F1", "calls"):
-        table.add_column(title, justify="right")
+    table.add_column("policy", no_wrap=True)
+    columns = {
+        "score": "score",
+        "solve_p": "P",
+        "solve_r": "R",
+        "solve_f1": "F1",
+        "answer": "answer",
+        "paper_solve_p": "paper P",
+        "paper_solve_f1": "paper F1",
+        "calls": "calls",
+    }
+    for title in columns.values():
+        table.add_column(title, justify="right", no_wrap=True)
     for summary in summaries:
-        metrics = summary.overall.metrics
-        cells = [number(metrics[name].mean) for name in (*columns, "paper_solve_p", "paper_solve_f1", "calls")]
+        cells = [number(summary.overall.metrics[name].mean) for name in columns]
         table.add_row(summary.policy, *cells, style="bold" if summary.policy == "gold" else "")
     out.print(table)
     scores = {summary.policy: summary.overall.metrics["score"].mean or 0.0 for summary in summaries}
