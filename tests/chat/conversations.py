@@ -46,6 +46,7 @@ CONVERSATIONS: dict[str, tuple[list[Message], list[ToolSchema]]] = {
     "answered": ([user("Hello?"), says("Hi.")], []),
     "one_call": ([user("Rain?"), says("", ASK), tool("17.5")], [WEATHER]),
     "text_and_call": ([user("Rain?"), says("Let me see.\n", ASK), tool("17.5")], [WEATHER]),
+    "blank_and_call": ([user("Rain?"), says("\n", ASK, ("clock", "{}"))], [WEATHER]),
     "parallel_calls": (
         [user("Rain?"), says("", ASK, ("clock", "{}")), tool("17.5"), tool('{"h": 9}', "call_1"), says("Dry at nine.")],
         [WEATHER, CLOCK],

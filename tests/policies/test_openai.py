@@ -112,6 +112,7 @@ def test_what_cannot_pass_is_not_tried_again(code, expected, advice):
         ({"error": "too long"}, "too long"),
         ({"object": "error", "message": "too long"}, "too long"),
         ({"detail": "too long"}, "too long"),
+        ({"error": {"message": "\x1b[31mtoo\nlong\x07"}}, " [31mtoo long "),
         (b"too\n  long", "too long"),
         ([], ""),
         (b"<html>too long</html>", ""),
