@@ -18,20 +18,19 @@ import orjson
 from pydantic import JsonValue
 
 from toolfoundry.check.executed import failed
-from toolfoundry.check.probes import leaves
+from toolfoundry.check.probes import Arguments, Bench, Call, leaves
 from toolfoundry.check.report import Verdict
 from toolfoundry.check.static import NO_GOLD, UNREAD, ReadTool
 from toolfoundry.placeholders import placeholder_arguments
 from toolfoundry.reward import arguments_of
-from toolfoundry.sandbox import Sandbox, Session
+from toolfoundry.sandbox import Sandbox
 from toolfoundry.seeds import derive_seed
 from toolfoundry.types import EnvSpec, ToolResult
 
 __all__ = ["Effects", "find_effects"]
 
 _GATE = "parameter-without-effect"
-_MAX_LITERALS, _MAX_BASES, _MAX_PAIRS, _BATCH = 48, 6, 400, 64
-Arguments = dict[str, JsonValue]
+_MAX_LITERALS, _MAX_BASES, _MAX_PAIRS, _BATCH = 48, 6, 400, 32
 
 
 class Effects(NamedTuple):
@@ -45,11 +44,9 @@ async def find_effects(spec: EnvSpec, tools: Mapping[str, ReadTool], sandbox: Sa
     """One verdict for each tool of an environment."""
     if not spec.gold_calls:
         return Effects(tuple(Verdict(_GATE, name, skipped=NO_GOLD) for name in tools), 0)
-    sources = {tool.name: tool.source for tool in spec.tools}
-    seed = derive_seed("check", spec.id, "effects")
     verdicts: list[Verdict] = []
-    async with sandbox.session(sources, seed=seed) as session:
-        search = _Search(spec, sandbox, session)
+    async with Bench(spec, sandbox, derive_seed("check", spec.id, "effects")) as bench:
+        search = _Search(spec, bench)
         for name, read in tools.items():
             if read.source is None or read.validator is None:
                 verdicts.append(Verdict(_GATE, name, skipped=UNREAD))
@@ -59,14 +56,22 @@ async def find_effects(spec: EnvSpec, tools: Mapping[str, ReadTool], sandbox: Sa
     return Effects(tuple(verdicts), search.calls)
 
 
-class _Search:
-    """The calls on one environment, counted: all in one worker, or, where there is a state, each in a fresh one."""
+class _Base(NamedTuple):
+    """A call to vary, and the gold calls that are played before it where there is a state."""
 
-    def __init__(self, spec: EnvSpec, sandbox: Sandbox, session: Session) -> None:
+    arguments: Arguments
+    before: tuple[Call, ...] = ()
+
+
+class _Search:
+    """The search in one environment; counts its calls."""
+
+    def __init__(self, spec: EnvSpec, bench: Bench) -> None:
         self.calls = 0
-        self._spec, self._sandbox, self._session = spec, sandbox, session
+        self._bench = bench
         calls = [(call.name, arguments_of(call)) for call in spec.gold_calls or ()]
-        self._gold = [(name, arguments) for name, arguments in calls if arguments is not None]
+        self._gold: list[Call] = [(name, arguments) for name, arguments in calls if arguments is not None]
+        self._stateful = spec.state is not None
 
     async def idle_parameters(self, read: ReadTool) -> list[str]:
         """Parameters that are read in the source, but for which no effect was found."""
@@ -81,56 +86,57 @@ class _Search:
             waiting = [name for name in waiting if not await self._has_effect(read, base, name, literals)]
         return waiting
 
-    async def _bases(self, read: ReadTool, literals: list[str | int | float]) -> list[Arguments]:
-        """Calls to vary, those that work first."""
+    async def _bases(self, read: ReadTool, literals: list[str | int | float]) -> list[_Base]:
+        """Calls to vary, the gold ones and then others that work; the last resort is one that does not."""
         name, parameters = read.tool.name, read.tool.signature.parameters
         least = placeholder_arguments(parameters)
         most = placeholder_arguments(parameters, optional=True)
-        gold = [arguments for tool, arguments in self._gold if tool == name]
         shown = {key: part["examples"][0] for key, part in read.properties.items() if part.get("examples")}
-        tried = [*gold, *({**most, **arguments} for arguments in gold), least, most, {**least, **shown}]
+        gold = [_Base(arguments, self._until(i)) for i, (tool, arguments) in enumerate(self._gold) if tool == name]
+        tried = [*gold, *(base._replace(arguments={**most, **base.arguments}) for base in gold)]
+        tried += [_Base(plain, before) for plain in (least, most, {**least, **shown}) for before in self._stages()]
         texts = [literal for literal in literals if isinstance(literal, str)]
         for plain in (least, most):
             free = [key for key, value in plain.items() if value == "example"]
             if len(free) == 1 or (free and plain is most):
-                tried += [{**plain, free[0]: text} for text in texts]
+                tried += [_Base({**plain, free[0]: text}) for text in texts]
             elif free:
                 pairs = [(a, b) for a in texts for b in texts][:_MAX_PAIRS]
-                tried += [{**plain, free[0]: a, free[1]: b} for a, b in pairs]
-        tried = [arguments for arguments in tried if read.accepts(arguments)]
-        results = await self._run(name, tried)
-        working = [arguments for arguments, result in zip(tried, results, strict=True) if not failed(result)]
-        return ([*working[: len(gold) + _MAX_BASES], least])[: len(gold) + _MAX_BASES]
+                tried += [_Base({**plain, free[0]: a, free[1]: b}) for a, b in pairs]
+        tried = [base for base in tried if read.accepts(base.arguments)]
+        results: list[ToolResult] = []
+        for before, group in itertools.groupby(tried, key=lambda base: base.before):
+            results += await self._run(name, [base.arguments for base in group], before)
+        working = [base for base, result in zip(tried, results, strict=True) if not failed(result)]
+        return [*working, _Base(least)][: len(gold) + _MAX_BASES]
 
-    async def _has_effect(self, read: ReadTool, base: Arguments, name: str, literals: list[str | int | float]) -> bool:
-        rest = {key: value for key, value in base.items() if key != name}
+    def _until(self, index: int) -> tuple[Call, ...]:
+        return tuple(self._gold[:index]) if self._stateful else ()
+
+    def _stages(self) -> list[tuple[Call, ...]]:
+        """Where in the task a call can be tried: at its start, and, where there is a state, at its end."""
+        return [(), self._until(len(self._gold))] if self._stateful else [()]
+
+    async def _has_effect(self, read: ReadTool, base: _Base, name: str, literals: list[str | int | float]) -> bool:
+        rest = {key: value for key, value in base.arguments.items() if key != name}
         variants = [rest] if name not in read.required else []
-        variants += [base] if name in base else []
+        variants += [base.arguments] if name in base.arguments else []
         variants += [{**rest, name: value} for value in _values(read.properties[name], literals)]
         variants = [arguments for arguments in variants if read.accepts(arguments)]
         seen: set[str] = set()
         success = False
         for start in range(0, len(variants), _BATCH):
             batch = variants[start : start + _BATCH]
-            for arguments, result in zip(batch, await self._run(read.tool.name, batch), strict=True):
+            for arguments, result in zip(batch, await self._run(read.tool.name, batch, base.before), strict=True):
                 seen.add(_masked(result, arguments.get(name)))
                 success = success or not failed(result)
             if success and len(seen) > 1:
                 return True
         return False
 
-    async def _run(self, name: str, variants: list[Arguments]) -> list[ToolResult]:
+    async def _run(self, name: str, variants: list[Arguments], before: tuple[Call, ...]) -> list[ToolResult]:
         self.calls += len(variants)
-        if self._spec.state is None:
-            return await self._session.abatch([(name, arguments) for arguments in variants])
-        sources = {tool.name: tool.source for tool in self._spec.tools}
-        first = next((index for index, (tool, _) in enumerate(self._gold) if tool == name), 0)
-        before = self._gold[:first]  # the state in which the tool's own gold call works
-        results: list[ToolResult] = []
-        for arguments in variants:
-            async with self._sandbox.session(sources, state=self._spec.state) as session:
-                results.append((await session.abatch([*before, (name, arguments)]))[-1])
-        return results
+        return await self._bench.run([(name, arguments) for arguments in variants], before)
 
 
 def _masked(result: ToolResult, value: JsonValue) -> str:

@@ -2,15 +2,16 @@
 
 Every probe is valid under its tool's schema, except those that leave a required argument out on purpose. A whole
 environment is probed twice, in two fresh workers that differ in their entropy and in the date on their clock. Tools
-that work on a state get a fresh worker for each probe, in the state that the gold calls before it have made.
+that work on a state get each probe in the initial state, or in the one that the gold calls before it have made.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, Self, cast
 
 from pydantic import JsonValue
 
@@ -22,7 +23,19 @@ from toolfoundry.sandbox import Sandbox, SandboxLimits
 from toolfoundry.seeds import derive_seed
 from toolfoundry.types import EnvSpec, Goal, ToolResult
 
-__all__ = ["Kind", "Probe", "Run", "Tried", "gold_arguments", "leaves", "plan", "run_probes"]
+__all__ = [
+    "Arguments",
+    "Bench",
+    "Call",
+    "Kind",
+    "Probe",
+    "Run",
+    "Tried",
+    "gold_arguments",
+    "leaves",
+    "plan",
+    "run_probes",
+]
 
 Kind = Literal[
     "gold",
@@ -218,6 +231,45 @@ def leaves(value: JsonValue) -> Iterator[str | int | float | bool | None]:
         yield value
 
 
+class Bench:
+    """Where the calls of one environment are tried: each as if it were the first, after the calls before it.
+
+    Without a state all run in one worker (a tool's globals are reset before each call). With a state they share a
+    worker for as long as the state stays as it was; whatever follows a change is tried again in a fresh one.
+    """
+
+    def __init__(self, spec: EnvSpec, sandbox: Sandbox, seed: int, limits: SandboxLimits | None = None) -> None:
+        sources = {tool.name: tool.source for tool in spec.tools}
+        self._open = lambda: sandbox.session(sources, state=spec.state, seed=seed, limits=limits)
+        self._shared = self._open() if spec.state is None else None
+
+    async def run(self, calls: Sequence[Call], before: Sequence[Call] = ()) -> list[ToolResult]:
+        """The results of the calls, in their order."""
+        if self._shared is not None:
+            return await self._shared.abatch(calls)
+        results: list[ToolResult] = []
+        size = len(calls)
+        while len(results) < len(calls):
+            batch = calls[len(results) : len(results) + size]
+            async with self._open() as session:
+                await session.abatch(before)
+                unchanged = await session.astate() if len(batch) > 1 else None
+                tried = await session.abatch(batch)
+                if len(batch) == 1 or await session.astate() == unchanged:
+                    results += tried
+                    size = min(2 * size, len(calls))
+                else:
+                    size = max(1, size // 4)
+        return results
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._shared is not None:
+            self._shared.close()
+
+
 async def run_probes(spec: EnvSpec, sandbox: Sandbox, probes: Sequence[Probe]) -> Tried:
     """Runs all probes, twice."""
     first = await _run(spec, sandbox, probes, derive_seed("check", spec.id, 0), None)
@@ -229,12 +281,8 @@ async def run_probes(spec: EnvSpec, sandbox: Sandbox, probes: Sequence[Probe]) -
 async def _run(
     spec: EnvSpec, sandbox: Sandbox, probes: Sequence[Probe], seed: int, limits: SandboxLimits | None
 ) -> list[ToolResult]:
-    sources = {tool.name: tool.source for tool in spec.tools}
-    if spec.state is None:
-        async with sandbox.session(sources, seed=seed, limits=limits) as session:
-            return await session.abatch([(probe.tool, probe.arguments) for probe in probes])
     results: list[ToolResult] = []
-    for probe in probes:
-        async with sandbox.session(sources, state=spec.state, seed=seed, limits=limits) as session:
-            results.append((await session.abatch([*probe.before, (probe.tool, probe.arguments)]))[-1])
+    async with Bench(spec, sandbox, seed, limits) as bench:
+        for before, group in itertools.groupby(probes, key=lambda probe: probe.before):
+            results += await bench.run([(probe.tool, probe.arguments) for probe in group], before)
     return results
