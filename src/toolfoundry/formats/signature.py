@@ -17,6 +17,7 @@ from typing import NamedTuple, cast
 from pydantic import JsonValue
 
 from toolfoundry.errors import RecordError
+from toolfoundry.sources import parse_source
 
 __all__ = ["FunctionSchema", "describe"]
 
@@ -81,12 +82,9 @@ def describe(
 
 def _function(source: str, name: str | None) -> ast.FunctionDef:
     try:
-        module = ast.parse(source)
-    except SyntaxError as error:
-        found = f"a syntax error in its line {error.lineno} ({error.msg})"
-        raise RecordError(field="source", found=found, expected="Python") from None
-    except (ValueError, RecursionError, MemoryError) as error:
-        raise RecordError(field="source", found=type(error).__name__, expected="Python") from None
+        module = parse_source(source)
+    except ValueError as error:
+        raise RecordError(field="source", found=str(error), expected="Python") from None
     functions = [node for node in module.body if isinstance(node, ast.FunctionDef)]
     wanted = [node for node in functions if (node.name == name if name else not node.name.startswith("_"))]
     names = ", ".join(node.name for node in functions) or "none"

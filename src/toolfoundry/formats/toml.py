@@ -27,12 +27,13 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
-import jsonschema_rs
 import orjson
+from jsonschema_rs import Validator
 from pydantic import Field, JsonValue, ValidationError
 
-from toolfoundry.errors import InputError, RecordError
+from toolfoundry.errors import InputError, RecordError, invalid_field
 from toolfoundry.formats.signature import describe
+from toolfoundry.schemas import SchemaError, compile_schema
 from toolfoundry.types import (
     Answer,
     AnswerType,
@@ -69,8 +70,8 @@ class _Step(Record):
 class _Tool(Record):
     name: str | None = None
     description: str | None = None
-    parameters: dict[str, JsonValue] | str | None = None
-    output: dict[str, JsonValue] | str | None = None
+    parameters: JsonValue = None
+    output: JsonValue = None
     source: str
 
 
@@ -83,7 +84,7 @@ class _File(Record):
     question: str = Field(min_length=1)
     kind: ScenarioKind | None = None
     answer: JsonValue
-    prompt: str | tuple[_Prompt, ...] = ()
+    prompt: tuple[_Prompt, ...] = ()
     state: JsonValue = None
     steps: tuple[_Step, ...] = Field(min_length=1)
     tools: tuple[_Tool, ...] = Field(min_length=1)
@@ -137,14 +138,14 @@ def parse_toml(text: str, *, location: str | None = None) -> EnvSpec:
     file = _load(text)
     tools = tuple(_tool(tool, f"tools.{index}", file.state is not None) for index, tool in enumerate(file.tools))
     answer = _answer(file.answer, "answer")
-    schemas = {tool.name: tool.signature.parameters for tool in tools}
+    validators = {tool.name: compile_schema(tool.signature.parameters) for tool in tools}
     steps: list[SubQuestion] = []
     goals: list[Goal] = []
     calls: list[ToolCall] = []
     for index, step in enumerate(file.steps):
         field = f"steps.{index}"
         call_id = step.id or (f"a{index + 1}" if step.action else f"s{index + 1}")
-        _check_call(step, schemas, field)
+        _check_call(step, {tool.name: tool.signature for tool in tools}, validators, field)
         if call_id in {call.id for call in calls}:
             raise RecordError(field=f"{field}.id", found=repr(call_id), expected="an id that no earlier step has")
         calls.append(ToolCall(id=call_id, name=step.tool, arguments=orjson.dumps(step.arguments).decode()))
@@ -171,12 +172,12 @@ def parse_toml(text: str, *, location: str | None = None) -> EnvSpec:
             tools=tools,
             goals=tuple(goals),
             gold_calls=tuple(calls),
-            prompt=_prompt(file.prompt),
-            state=_embedded(file.state, "state") if isinstance(file.state, str) else file.state,
+            prompt=tuple(Message(role=message.role, content=message.content) for message in file.prompt),
+            state=_embedded(file.state, "state"),
             provenance=Provenance(source="toml", location=location),
         )
     except ValidationError as error:  # what only the whole shows: two tools of one name, no goal
-        raise RecordError(expected=error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+        raise invalid_field(error) from None
 
 
 # --- the file ------------------------------------------------------------------------------------------------------
@@ -193,28 +194,36 @@ def _load(text: str) -> _File:
     except RecursionError:
         raise RecordError(found="arrays or tables nested too deeply", expected="TOML") from None
     steps: Any = tree.get("steps")
-    for table in [tree, *(steps if isinstance(steps, list) else [])]:
+    tables: list[Any] = [tree, *(steps if isinstance(steps, list) else [])]
+    for table in tables:
         if isinstance(table, dict) and type(day := cast("dict[str, Any]", table).get("answer")) is datetime.date:
             table["answer"] = {"type": "date", "value": day.isoformat()}  # elsewhere in the file a date is its text
+    if isinstance(prompt := tree.get("prompt"), str):
+        tree["prompt"] = [{"role": "user", "content": prompt}]
     try:
         return _File.model_validate(_json(tree, ""))
     except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        field = ".".join(str(part) for part in problem["loc"] if not isinstance(part, str) or "[" not in part)
-        match problem["type"]:
-            case "missing":
-                found, expected = "nothing", "this field"
-            case "extra_forbidden":
-                found, expected = "an unknown field", f"one of {', '.join(_known_fields(problem['loc']))}"
-            case _:
-                found = _short(problem["input"])
-                expected = problem["msg"].removeprefix("Input should be ").removeprefix("a valid ")
-        raise RecordError(field=field, found=found, expected=expected) from None
+        raise _problem(error) from None
 
 
-def _known_fields(place: tuple[int | str, ...]) -> list[str]:
+def _problem(error: ValidationError) -> RecordError:
+    """One of the problems, an unknown field first: where a name is misspelt, the right one is missing too."""
+    problems = sorted(error.errors(include_url=False), key=lambda problem: problem["type"] != "extra_forbidden")
+    place, kind = problems[0]["loc"], problems[0]["type"]
     record = {"steps": _Step, "tools": _Tool, "prompt": _Prompt}.get(str(place[0]), _File) if len(place) > 1 else _File
-    return list(record.model_fields)
+    field = ".".join(str(part) for part in place)
+    words = {"tuple_type": "an array", "too_short": "at least one", "dict_type": "a table"}
+    match kind:
+        case "missing":
+            return RecordError(field=field, found="nothing", expected="a value, this field is required")
+        case "extra_forbidden":
+            expected = f"one of the fields {', '.join(record.model_fields)}"
+            return RecordError(field=field, found="an unknown field", expected=expected)
+        case "model_type":
+            return RecordError(field=field, found=_short(problems[0]["input"]), expected="a table")
+        case _:
+            expected = words.get(kind) or problems[0]["msg"].removeprefix("Input should be ")
+            return RecordError(field=field, found=_short(problems[0]["input"]), expected=expected)
 
 
 def _json(value: Any, field: str) -> JsonValue:
@@ -235,17 +244,14 @@ def _json(value: Any, field: str) -> JsonValue:
             return cast(JsonValue, value)
 
 
-def _embedded(text: str, field: str) -> JsonValue:
+def _embedded(value: JsonValue, field: str) -> JsonValue:
+    """A value, or what JSON text says; a bare string is always JSON text."""
+    if not isinstance(value, str):
+        return value
     try:
-        return orjson.loads(text)
+        return orjson.loads(value)
     except orjson.JSONDecodeError as error:
         raise RecordError(field=field, found=f"malformed JSON ({error})", expected="JSON text") from None
-
-
-def _prompt(prompt: str | tuple[_Prompt, ...]) -> tuple[Message, ...]:
-    if isinstance(prompt, str):
-        return (Message(role="user", content=prompt),)
-    return tuple(Message(role=message.role, content=message.content) for message in prompt)
 
 
 def _kind(steps: list[SubQuestion]) -> ScenarioKind:
@@ -304,22 +310,23 @@ def _is_date(text: str) -> bool:
         return False
 
 
-def _check_call(step: _Step, schemas: Mapping[str, dict[str, JsonValue]], field: str) -> None:
+def _check_call(
+    step: _Step, schemas: Mapping[str, ToolSchema], validators: Mapping[str, Validator], field: str
+) -> None:
     if step.tool not in schemas:
         expected = f"the name of a tool of this file ({', '.join(schemas)})"
         raise RecordError(field=f"{field}.tool", found=repr(step.tool), expected=expected)
-    known = cast("dict[str, JsonValue]", schemas[step.tool].get("properties") or {})
+    known = cast("dict[str, JsonValue]", schemas[step.tool].parameters.get("properties") or {})
     if unknown := [name for name in step.arguments if name not in known]:
         expected = f"a parameter of {step.tool} ({', '.join(known) or 'it has none'})"
         raise RecordError(field=f"{field}.arguments", found=repr(unknown[0]), expected=expected)
-    if problem := next(jsonschema_rs.iter_errors(schemas[step.tool], step.arguments), None):
+    if problem := next(validators[step.tool].iter_errors(step.arguments), None):
         place = ".".join([f"{field}.arguments", *(str(part) for part in problem.instance_path)])
         raise RecordError(field=place, expected=f"arguments that {step.tool} takes: {problem.message}")
 
 
 def _tool(tool: _Tool, field: str, stateful: bool) -> Tool:
-    given = _embedded(tool.parameters, f"{field}.parameters") if isinstance(tool.parameters, str) else tool.parameters
-    output = _embedded(tool.output, f"{field}.output") if isinstance(tool.output, str) else tool.output
+    given = _embedded(tool.parameters, f"{field}.parameters")
     try:
         function = describe(
             tool.source, tool.name, given, infer=not _is_schema(given), hidden=("data",) if stateful else ()
@@ -330,24 +337,26 @@ def _tool(tool: _Tool, field: str, stateful: bool) -> Tool:
     description = tool.description or function.description
     if not description:
         raise RecordError(field=f"{field}.description", found="nothing", expected="a description or a docstring")
-    parameters = function.parameters
-    for name, schema in (("parameters", parameters), ("output", output)):
-        if schema is None:
-            continue
-        try:
-            jsonschema_rs.meta.validate(cast(Any, schema))
-        except (jsonschema_rs.ValidationError, ValueError) as error:
-            problem = error.message if isinstance(error, jsonschema_rs.ValidationError) else str(error)
-            place = error.instance_path if isinstance(error, jsonschema_rs.ValidationError) else []
-            where = ".".join([field, name, *(str(part) for part in place)])
-            raise RecordError(field=where, expected=f"JSON Schema: {problem}") from None
+    output = _embedded(tool.output, f"{field}.output")
+    _check_schema(function.parameters, f"{field}.parameters")
+    if output is not None:
+        _check_schema(output, f"{field}.output")
     signature = ToolSchema(
         name=function.name,
         description=description,
-        parameters=parameters,
+        parameters=function.parameters,
         output=cast("dict[str, JsonValue] | None", output),
     )
     return Tool(signature=signature, source=tool.source)
+
+
+def _check_schema(schema: JsonValue, field: str) -> None:
+    if not isinstance(schema, dict):
+        raise RecordError(field=field, found=_short(schema), expected="a JSON Schema, which is a table")
+    try:
+        compile_schema(schema)
+    except SchemaError as error:
+        raise RecordError(field=".".join([field, *error.path]), expected=f"JSON Schema: {error.problem}") from None
 
 
 def _is_schema(given: JsonValue) -> bool:
