@@ -133,7 +133,7 @@ def _play(folder: Path, out: Console, specs: tuple[EnvSpec, ...], sandbox: Sandb
 
 def _score(out: Console, summaries: list[Summary]) -> None:
     _step(out, "5 Score", "toolfoundry score trajectories.jsonl")
-    out.print("Solve-P, Solve-R, Solve-F1, final answer; the paper's convention calls a silent policy precise")
+    out.print("Solve-P, Solve-R and Solve-F1; with * in the paper's convention, where a silent policy is precise")
     table = Table()
     table.add_column("policy", no_wrap=True)
     columns = {
@@ -142,14 +142,14 @@ def _score(out: Console, summaries: list[Summary]) -> None:
         "solve_r": "R",
         "solve_f1": "F1",
         "answer": "answer",
-        "paper_solve_p": "paper P",
-        "paper_solve_f1": "paper F1",
+        "paper_solve_p": "P*",
+        "paper_solve_f1": "F1*",
         "calls": "calls",
     }
     for title in columns.values():
         table.add_column(title, justify="right", no_wrap=True)
     for summary in summaries:
-        cells = [number(summary.overall.metrics[name].mean) for name in columns]
+        cells = [number(summary.overall.metrics[name].mean, 2) for name in columns]
         table.add_row(summary.policy, *cells, style="bold" if summary.policy == "gold" else "")
     out.print(table)
     scores = {summary.policy: summary.overall.metrics["score"].mean or 0.0 for summary in summaries}
