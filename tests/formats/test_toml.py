@@ -127,16 +127,16 @@ def test_answers_have_the_type_that_toml_gives_them(written, answer):
 
 def test_a_state_stays_out_of_the_schemas_and_actions_out_of_the_goals():
     """Tools of an environment with a state take `data`, which no model gives; an action is a gold call without goal."""
-    text = TEN_LINES.replace("tower: str", "tower: str, *, data: dict").replace(
-        "steps = [",
-        'state = \'{"lamps": {"Orlen Point": 1}}\'\nsteps = [{ tool = "tower_steps", action = true, arguments = { tower = "x" } }, ',
-    )
+    light = '{ action = true, tool = "tower_steps", arguments = { tower = "x" } }'
+    state = """'{"lamps": {"Orlen Point": 1}}'"""
+    text = TEN_LINES.replace("tower: str", "tower: str, *, data: dict")
+    text = text.replace("steps = [", f"state = {state}\nsteps = [{light}, ")
     spec = parse_toml(text)
     assert spec.state == {"lamps": {"Orlen Point": 1}}
     assert list(spec.tools[0].signature.parameters["properties"]) == ["tower"]
     assert [call.id for call in spec.gold_calls] == ["a1", "s2"]
     assert [goal.id for goal in spec.goals] == ["s2"]
-    assert parse_toml(text.replace('\'{"lamps": {"Orlen Point": 1}}\'', "{ lamps = { 'Orlen Point' = 1 } }")) == spec
+    assert parse_toml(text.replace(state, "{ lamps = { 'Orlen Point' = 1 } }")) == spec
 
 
 def test_a_prompt_is_text_or_messages():
@@ -262,7 +262,7 @@ MISTAKES = {
         "'user'",
     ),
     "a source that is no Python": ("-> int:", "-> int", "tools.0.source", "in line 1", "Python"),
-    "a source without function": ("def tower_steps", "class tower_steps", "tools.0.source", None, "Python"),
+    "a source without function": ("def tower", "async def tower", "tools.0.source", "none", "one public function"),
     "a source with two functions": (
         "def tower",
         "def other(): 0\ndef tower",
@@ -354,7 +354,7 @@ def test_files_and_folders(tmp_path):
     specs = list(read_toml_folder(tmp_path, skip_bad=True, on_bad=told.append))
     assert [spec.provenance.location for spec in specs] == ["a.toml", "b.toml"]
     assert "UTF-8" in str(told[0])
-    with pytest.raises(RecordError, match="c.toml"):
+    with pytest.raises(RecordError, match=r"c\.toml"):
         list(read_toml_folder(tmp_path))
     with pytest.raises(InputError, match="cannot be read"):
         read_toml(tmp_path / "none.toml")
@@ -374,7 +374,7 @@ def test_damaged_files_give_record_errors_only():
     whole = next(spec for spec in demo.environments() if spec.state is not None)
     base = "".join(f"[[tools]]\nsource = '''\n{tool.source}'''\n" for tool in whole.tools) + TEN_LINES
     rng = random.Random(11)
-    outcomes = set()
+    refused = []
     for _ in range(150):
         text = list(base)
         for _ in range(rng.randint(1, 4)):
@@ -384,8 +384,7 @@ def test_damaged_files_give_record_errors_only():
             )
         try:
             parse_toml("".join(text))
-            outcomes.add("read")
         except RecordError as error:
-            outcomes.add("refused")
-            assert error.expected
-    assert outcomes >= {"refused"}
+            refused.append(error)
+    assert len(refused) > 100
+    assert all(error.expected and "\n" not in str(error) for error in refused)
