@@ -178,8 +178,8 @@ add(
                 f = e.__traceback__.tb_frame.f_back
                 return str({k: str(v)[:99] for k, v in f.f_globals.items()})
     """,
-    format_string="return '{0.__class__.__init__.__globals__}'.format(attack) if False else '{0.__globals__}'.format(attack)",
-    host_modules="import sys; return [m for m in sys.modules if 'pydantic' in m or 'orjson' in m or 'pool' in m] and 'BREACH'",
+    format_string="return '{0.__globals__}'.format(attack)",
+    host_modules="import sys; return [m for m in sys.modules if 'pydantic' in m or 'pool' in m] and 'BREACH'",
 )
 
 # --- network ----------------------------------------------------------------------------------------------------------
@@ -622,6 +622,22 @@ add(
     "protocol",
     "ctk",
     flood="import os\nwhile True: os.write(3, b'x' * 65536)",
+    endless_frames="""
+        import os, _signal
+        def attack():
+            _signal.setitimer(_signal.ITIMER_REAL, 0)
+            text = b"[1, [], false, 0]"
+            while True: os.write(3, len(text).to_bytes(4, "little") + text)
+    """,
+    endless_drip="""
+        import os, _signal
+        def attack():
+            _signal.setitimer(_signal.ITIMER_REAL, 0)
+            os.write(3, (100000).to_bytes(4, "little"))
+            while True:
+                os.write(3, b" ")
+                for _ in range(10 ** 5): pass
+    """,
     slow_drip="import os\nfor _ in range(100): os.write(3, b'\\x01')\nreturn 1",
     scan_descriptors="""
         import os
@@ -824,7 +840,8 @@ add(
         def attack():
             import importlib._bootstrap_external as e, importlib._bootstrap as b
             sys.meta_path[:] = [b.BuiltinImporter, b.FrozenImporter, e.PathFinder]
-            sys.path[:] = ["/usr/lib/python3", "/tmp"]; sys.path_hooks[:] = [e.FileFinder.path_hook((e.SourceFileLoader, [".py"]))]
+            sys.path[:] = ["/usr/lib/python3", "/tmp"]
+            sys.path_hooks[:] = [e.FileFinder.path_hook((e.SourceFileLoader, [".py"]))]
             import antigravity
             return "BREACH"
     """,
@@ -845,7 +862,7 @@ add(
     """,
     import_main="import __main__; return 'BREACH' if hasattr(__main__, 'main') and open('{CANARY}') else 'x'",
     reload_os="import importlib, os; importlib.reload(os); return os.open('{CANARY}', 0) and 'BREACH'",
-    pickle_gadget="import pickle; return 'BREACH' if pickle.loads(b\"cposix\\nsystem\\n(S'touch {PWN}'\\ntR.\") == 0 else 'no'",
+    pickle_gadget="import pickle; return str(pickle.loads(b\"cposix\\nsystem\\n(S'touch {PWN}'\\ntR.\"))",
     marshal_garbage="import marshal; return str(marshal.loads(b'\\xe3' + bytes(range(256)) * 9))",
     code_object_crash="""
         import types
@@ -872,7 +889,8 @@ add(
         import gc
         def attack():
             gc.unfreeze()
-            return [str(o)[:80] for o in gc.get_objects() if type(o).__name__ in ("Session", "Sandbox", "Zygote")] and "BREACH"
+            names = [type(o).__name__ for o in gc.get_objects()]
+            return "BREACH" if {"Session", "Sandbox", "Zygote"} & set(names) else "none"
     """,
     replace_builtins="""
         import builtins
@@ -941,7 +959,7 @@ add(
             raise G("g", [ValueError()])
     """,
     crash_faulthandler="import faulthandler; faulthandler._sigsegv()",
-    crash_iterator="import itertools\ndef attack():\n    t = itertools.tee([]); i = iter(t[0].__reduce__()[1]); return str(i)",
+    crash_iterator="import itertools; t = itertools.tee([]); return str(iter(t[0].__reduce__()[1]))",
     crash_string_of_self="""
         def attack():
             class R:
@@ -963,7 +981,7 @@ add(
     "state",
     "cr",
     within=True,
-    module_global="n = []\ndef plant():\n    n.append(1); return 1\ndef attack():\n    return 'BREACH' if n else 'clean'",
+    module_global="n = []\ndef plant():\n    n.append(1)\ndef attack():\n    return 'BREACH' if n else 'clean'",
     global_statement="""
         seen = None
         def plant():
@@ -972,7 +990,13 @@ add(
         def attack():
             return "BREACH" if seen else "clean"
     """,
-    default_argument="def attack(x=[]):\n    x.append(1); return 'BREACH' if len(x) > 1 else 'clean'\ndef plant():\n    return attack()",
+    default_argument="""
+        def plant():
+            attack()
+        def attack(x=[]):
+            x.append(1)
+            return "BREACH" if len(x) > 1 else "clean"
+    """,
     function_attribute="""
         def plant():
             attack.n = 1
@@ -1006,7 +1030,7 @@ add(
         def attack():
             return "BREACH" if get() else "clean"
     """,
-    generator_kept="g = iter(range(9))\ndef plant():\n    next(g)\ndef attack():\n    return 'BREACH' if next(g) else 'clean'",
+    generator_kept="g = iter([0, 1])\ndef plant():\n    next(g)\ndef attack():\n    return 'BREACH' if next(g) else ''",
     random_state="""
         import random
         def plant():

@@ -1,6 +1,5 @@
 """No attack of the corpus gets out, and each class of attacks works where the walls are down."""
 
-import json
 import os
 import select
 import socket
@@ -11,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from toolfoundry.sandbox import engine
 from sandbox.attacks import ATTACKS
 from toolfoundry.sandbox import SandboxLimits
 
@@ -41,7 +39,7 @@ class Bait:
         places = {"CANARY": self.canary, "PWN": self.folder / "pwn", "PORT": self.port, "HOSTPID": os.getpid()}
         text = attack.source
         for name, value in places.items():
-            text = text.replace("{%s}" % name, str(value))
+            text = text.replace("{" + name + "}", str(value))
         return text
 
     def taken(self, text: str) -> list[str]:

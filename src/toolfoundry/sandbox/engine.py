@@ -77,9 +77,9 @@ class Overdue(BaseException):
 class Stopwatch:
     """Interrupts tool code, and nothing else, when a call has used its CPU seconds.
 
-    A timer ticks while calls are served, and stops itself between them. The first tick that falls into a call notes the CPU time, later ones compare:
-    a call that ends between two ticks costs nothing. Code that swallows the exception gets it again ten ticks later;
-    code that never returns to the interpreter is the host's to kill.
+    A timer ticks while calls are served, and stops itself between them. The first tick that falls into a call notes
+    the CPU time, later ones compare: a call that ends between two ticks costs nothing. Code that swallows the
+    exception gets it again ten ticks later; code that never returns to the interpreter is the host's to kill.
     """
 
     def __init__(self, call_s: float) -> None:
@@ -139,7 +139,7 @@ class Engine:
     def __init__(self, sources: dict[str, Source], state: Any, config: Config, world: World) -> None:
         self.sources, self.state, self.config, self.world = sources, state, config, world
         self.watch = Stopwatch(config.call_s)
-        self.peak_kb = 0
+        self.peak_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         self.chance = random.Random(config.seed).getstate()
 
     def call(self, name: str, arguments: dict[str, Any]) -> Result:
@@ -217,7 +217,8 @@ class Engine:
             send(self.dump_state(number))
             return
         results: list[Result] = []
-        size, last, stateful = 0, NOW(), self.state is not None
+        began = last = NOW()
+        size, stateful = 0, self.state is not None
         self.watch.start()
         for name, arguments in request["calls"]:
             if size > FLUSH_BYTES or (results and NOW() - last > FLUSH_S):
@@ -228,7 +229,7 @@ class Engine:
             size += len(result[1] or "")
             if stateful and result[0] in ("timeout", "memory"):
                 break  # the state may be half changed: the host rebuilds it before the next call
-        if not number & 15 or len(results) > 1:  # a system call, so not for each single call
+        if not number & 15 or NOW() - began > FLUSH_S:  # a system call, so not for each quick request
             self.peak_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         send(json.dumps([number, results, True, self.peak_kb]))
 

@@ -36,26 +36,28 @@ COMMON = (  # numbers that all machines share
 )
 NUMBERS = {
     "x86_64": (
-        "read 0 write 1 close 3 mmap 9 mprotect 10 munmap 11 brk 12 rt_sigaction 13 rt_sigprocmask 14 rt_sigreturn 15 "
-        "pread64 17 sched_yield 24 mremap 25 madvise 28 dup2 33 setitimer 38 getpid 39 socket 41 sendmsg 46 recvmsg 47 "
-        "clone 56 execve 59 exit 60 kill 62 gettimeofday 96 getrusage 98 ptrace 101 getuid 102 geteuid 107 getppid 110 "
-        "capget 125 capset 126 rt_sigqueueinfo 129 sigaltstack 131 personality 135 prctl 157 chroot 161 mount 165 "
-        "init_module 175 gettid 186 tkill 200 time 201 futex 202 restart_syscall 219 clock_gettime 228 "
-        "clock_getres 229 exit_group 231 tgkill 234 kexec_load 246 add_key 248 request_key 249 keyctl 250 openat 257 unshare 272 "
-        "set_robust_list 273 dup3 292 rt_tgsigqueueinfo 297 perf_event_open 298 prlimit64 302 open_by_handle_at 304 "
-        "setns 308 process_vm_readv 310 process_vm_writev 311 finit_module 313 seccomp 317 memfd_create 319 bpf 321 "
+        "read 0 write 1 close 3 mmap 9 mprotect 10 munmap 11 brk 12 rt_sigaction 13 rt_sigprocmask 14 "
+        "rt_sigreturn 15 pread64 17 sched_yield 24 mremap 25 madvise 28 dup2 33 setitimer 38 getpid 39 socket 41 "
+        "sendmsg 46 recvmsg 47 clone 56 execve 59 exit 60 kill 62 gettimeofday 96 getrusage 98 ptrace 101 "
+        "getuid 102 geteuid 107 getppid 110 capget 125 capset 126 rt_sigqueueinfo 129 sigaltstack 131 "
+        "personality 135 prctl 157 chroot 161 mount 165 init_module 175 gettid 186 tkill 200 time 201 futex 202 "
+        "restart_syscall 219 clock_gettime 228 clock_getres 229 exit_group 231 tgkill 234 kexec_load 246 "
+        "add_key 248 request_key 249 keyctl 250 openat 257 unshare 272 set_robust_list 273 dup3 292 "
+        "rt_tgsigqueueinfo 297 perf_event_open 298 prlimit64 302 open_by_handle_at 304 setns 308 "
+        "process_vm_readv 310 process_vm_writev 311 finit_module 313 seccomp 317 memfd_create 319 bpf 321 "
         "execveat 322 userfaultfd 323 rseq 334"
     ),
     "aarch64": (
-        "dup3 24 mount 40 chroot 51 openat 56 close 57 read 63 write 64 pread64 67 capget 90 capset 91 personality 92 "
-        "exit 93 exit_group 94 unshare 97 futex 98 set_robust_list 99 setitimer 103 kexec_load 104 init_module 105 "
-        "clock_gettime 113 clock_getres 114 ptrace 117 sched_yield 124 restart_syscall 128 kill 129 tkill 130 "
-        "tgkill 131 sigaltstack 132 rt_sigaction 134 rt_sigprocmask 135 rt_sigqueueinfo 138 rt_sigreturn 139 "
-        "getrusage 165 prctl 167 gettimeofday 169 getpid 172 getppid 173 getuid 174 geteuid 175 gettid 178 socket 198 "
-        "sendmsg 211 recvmsg 212 brk 214 munmap 215 mremap 216 add_key 217 request_key 218 keyctl 219 clone 220 "
-        "execve 221 mmap 222 mprotect 226 madvise 233 rt_tgsigqueueinfo 240 perf_event_open 241 prlimit64 261 "
-        "open_by_handle_at 265 setns 268 process_vm_readv 270 process_vm_writev 271 finit_module 273 seccomp 277 "
-        "memfd_create 279 bpf 280 execveat 281 userfaultfd 282 rseq 293"
+        "dup3 24 mount 40 chroot 51 openat 56 close 57 read 63 write 64 pread64 67 capget 90 capset 91 "
+        "personality 92 exit 93 exit_group 94 unshare 97 futex 98 set_robust_list 99 setitimer 103 kexec_load 104 "
+        "init_module 105 clock_gettime 113 clock_getres 114 ptrace 117 sched_yield 124 restart_syscall 128 "
+        "kill 129 tkill 130 tgkill 131 sigaltstack 132 rt_sigaction 134 rt_sigprocmask 135 rt_sigqueueinfo 138 "
+        "rt_sigreturn 139 getrusage 165 prctl 167 gettimeofday 169 getpid 172 getppid 173 getuid 174 geteuid 175 "
+        "gettid 178 socket 198 sendmsg 211 recvmsg 212 brk 214 munmap 215 mremap 216 add_key 217 request_key 218 "
+        "keyctl 219 clone 220 execve 221 mmap 222 mprotect 226 madvise 233 rt_tgsigqueueinfo 240 "
+        "perf_event_open 241 prlimit64 261 open_by_handle_at 265 setns 268 process_vm_readv 270 "
+        "process_vm_writev 271 finit_module 273 seccomp 277 memfd_create 279 bpf 280 execveat 281 userfaultfd 282 "
+        "rseq 293"
     ),
 }
 

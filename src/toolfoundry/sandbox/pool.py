@@ -9,6 +9,7 @@ it is made again, and where there is state, the calls that had been answered are
 from __future__ import annotations
 
 import asyncio
+import copy
 import hashlib
 import os
 import platform
@@ -141,11 +142,9 @@ class Sandbox:
             self._closed = True
             for session in [*self._idle]:
                 session.close()
+            self._forget_templates()
             if self._finalizer is not None:
                 self._finalizer()
-            for template in self._templates.values():
-                template.close()
-            self._templates.clear()
             self._one_off.clear()
             waiting, self._waiting = [*self._waiting], deque()
         for future in waiting:
@@ -191,15 +190,23 @@ class Sandbox:
             )
         if not sys.executable:
             raise SandboxUnavailable("the sandbox needs sys.executable, which is empty in this embedded interpreter")
+        try:
+            os.close(os.pidfd_open(os.getpid()))
+        except OSError as error:
+            raise SandboxUnavailable(f"the sandbox needs pidfd_open (Linux 5.9 or later): {error.strerror}") from None
         self._zygote = zygote = Zygote()
         self._born = time.monotonic()
         self._finalizer = weakref.finalize(self, _end, zygote, self._pid)
+        self._places += 1  # for the test, which must not wait for those who wait for the start
         try:
             drive(self._test())
         except BaseException:
             self._zygote = None
+            self._forget_templates()
             self._finalizer()
             raise
+        finally:
+            self._places -= 1
 
     def _test(self) -> Steps[None]:
         """Lets tool code try what is forbidden, in workers like all others."""
@@ -213,15 +220,17 @@ class Sandbox:
         if through := [name for name, result in zip(TRIALS, results, strict=True) if succeeded(result)]:
             raise SandboxUnavailable(f"the sandbox does not hold on this machine: tool code could {', '.join(through)}")
 
+    def _forget_templates(self) -> None:
+        while self._templates:
+            self._templates.popitem()[1].close()
+
     def _restart(self, dead: Zygote) -> None:
         with self.lock:
             if self._zygote is not dead:
                 return
             self._zygote = None
             dead.close()
-            for template in self._templates.values():
-                template.close()
-            self._templates.clear()
+            self._forget_templates()
             if time.monotonic() - self._born < RESTART_S and self._restarted:
                 raise SandboxError(
                     "the sandbox's first process died twice within a minute; is the machine out of memory?"
@@ -371,9 +380,12 @@ class Session:
     """
 
     def __init__(self, box: Sandbox, payload: bytes, stateful: bool, seed: int, limits: SandboxLimits) -> None:
-        self.payload, self.stateful, self.seed, self.limits = payload, stateful, seed, limits
+        self.box, self.payload, self.stateful, self.limits = box, payload, stateful, limits
         self.key = hashlib.sha256(payload).digest()
-        self.box = box
+        self.begin(seed)
+
+    def begin(self, seed: int) -> None:
+        self.seed = seed
         self.worker: Worker | None = None
         self.template: Template | None = None
         self.busy = self.closed = self.placed = self.retired = False
@@ -403,6 +415,12 @@ class Session:
     async def astate(self) -> Any:
         """`state`, awaitable."""
         return await adrive(self._state())
+
+    def twin(self, seed: int | None = None) -> Session:
+        """A new session with the sources and the state that this one began with, at no cost of serialising them."""
+        twin = copy.copy(self)
+        twin.begin(self.seed if seed is None else seed)
+        return twin
 
     def close(self) -> None:
         """Ends the session and its worker; nothing of it is left. May be called more than once."""
@@ -446,6 +464,8 @@ class Session:
                 worker = self.worker or (yield from self._revive())
             except Lost as lost:
                 return answers + [(lost.kind, lost.reason)] * (len(calls) - done)
+            if self.closed:
+                raise SandboxError("the session is closed")
             try:
                 got = yield from worker.run(chunk, self.limits)
             except Lost as lost:
@@ -492,7 +512,7 @@ class Session:
         yield from self.box.enter(self)
         try:
             worker = self.worker or (yield from self._revive())
-            return (yield from worker.state(self.limits))
+            return (yield from worker.state(self.limits.model_copy(update={"call_s": max(10, self.limits.call_s)})))
         except Lost as lost:
             self.drop()
             raise SandboxError(f"the state of the session cannot be read: {lost.reason}") from None

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import importlib.util
 import json
+import math
 import os
 import select
 import signal
@@ -39,10 +40,9 @@ Answer: TypeAlias = tuple[str | None, str]  # (kind of error or None, text)
 
 
 class Ready(NamedTuple):
-    """Wait until a descriptor can be read (or written), at most so many seconds."""
+    """Wait until a descriptor can be read, at most so many seconds. Descriptor -1 is none: just wait."""
 
     descriptor: int
-    write: bool
     seconds: float
 
 
@@ -50,6 +50,7 @@ Steps: TypeAlias = Generator[Ready | Future[None], bool, T]
 
 KINDS = {None, "raised", "timeout", "memory", "output", "unknown_tool"}
 HELLO_S = 20.0
+PAUSE_S, FIRST_S = 0.002, 0.02
 SLACK_S = 0.03  # a worker interrupts its call within two ticks of 10 ms of its limit
 FRAME_FACTOR = 6  # JSON may write one byte as six characters
 
@@ -77,7 +78,8 @@ def drive(steps: Steps[T]) -> T:
                 came = True
             else:
                 poll = select.poll()
-                poll.register(wait.descriptor, select.POLLOUT if wait.write else select.POLLIN)
+                if wait.descriptor >= 0:
+                    poll.register(wait.descriptor, select.POLLIN)
                 came = bool(poll.poll(max(0.0, wait.seconds) * 1000))
             wait = steps.send(came)
     except StopIteration as done:
@@ -111,14 +113,15 @@ async def _ready(loop: asyncio.AbstractEventLoop, wait: Ready) -> bool:
         if not came.done():
             came.set_result(value)
 
-    add, remove = (loop.add_writer, loop.remove_writer) if wait.write else (loop.add_reader, loop.remove_reader)
-    add(wait.descriptor, settle, True)
+    if wait.descriptor >= 0:
+        loop.add_reader(wait.descriptor, settle, True)
     timer = loop.call_later(max(0.0, wait.seconds), settle, False)
     try:
         return await came
     finally:
         timer.cancel()
-        remove(wait.descriptor)
+        if wait.descriptor >= 0:
+            loop.remove_reader(wait.descriptor)
 
 
 class Lost(Exception):
@@ -196,12 +199,14 @@ class Zygote:
 
 def _pass(channel: socket.socket, message: bytes, descriptors: list[int]) -> Steps[None]:
     """Sends one datagram with descriptors. Raises Lost if nobody is there to read it."""
+    end = time.monotonic() + HELLO_S
     while True:
         try:
             socket.send_fds(channel, [message], descriptors)
-        except BlockingIOError:
-            if not (yield Ready(channel.fileno(), True, HELLO_S)):
+        except BlockingIOError:  # many requests at once; an event loop watches a descriptor for one waiter only
+            if time.monotonic() > end:
                 raise Lost("killed", "the process that makes workers does not answer") from None
+            yield Ready(-1, PAUSE_S)
         except OSError as error:
             raise Lost("killed", f"the process that makes workers is gone ({error.strerror})") from None
         else:
@@ -275,7 +280,7 @@ class Worker:
         return (self.peak_kb - self.base_kb) << 10
 
     def greet(self) -> Steps[None]:
-        if not (yield Ready(self.sock.fileno(), False, HELLO_S)):
+        if not (yield Ready(self.sock.fileno(), HELLO_S)):
             raise Lost("killed", "no worker came up in time")
         try:
             message, descriptors, _, _ = socket.recv_fds(self.sock, 8, 1)
@@ -298,17 +303,18 @@ class Worker:
         cap = FRAME_FACTOR * (2 * limits.output_bytes + 8 * limits.error_chars) + (1 << 20)
         self.number += 1
         try:
-            yield from self._send(json.dumps({"id": self.number, "calls": calls}), limits)
+            yield from self._send(json.dumps({"id": self.number, "calls": calls}))
             done = False
             while not done:
                 frame = self._parse((yield from self._frame(limits, cap)))
                 match frame:
                     case [self.number, [*results], bool(done), int(peak)]:
+                        had = len(answers)
                         answers += [self._answer(result, limits) for result in results]
                         self.peak_kb = peak
                     case _:
                         raise Lost("killed", KILLED)
-                if len(answers) > len(calls) or (done and not answers):
+                if len(answers) > len(calls) or len(answers) == had:
                     raise Lost("killed", KILLED)
             if self.held:
                 raise Lost("killed", KILLED)
@@ -322,7 +328,7 @@ class Worker:
     def state(self, limits: SandboxLimits) -> Steps[Any]:
         """The state as it is now. Raises Lost, or SandboxError if it is no JSON any more."""
         self.number += 1
-        yield from self._send(json.dumps({"id": self.number, "state": True}), limits)
+        yield from self._send(json.dumps({"id": self.number, "state": True}))
         frame = yield from self._frame(limits, limits.state_bytes + 1024)
         try:
             reply: Any = json.loads(frame)
@@ -352,21 +358,23 @@ class Worker:
         except orjson.JSONDecodeError:
             raise Lost("killed", KILLED) from None
 
-    def _send(self, text: str, limits: SandboxLimits) -> Steps[None]:
+    def _send(self, text: str) -> Steps[None]:
         data = text.encode()
         view = memoryview(len(data).to_bytes(4, "little") + data)
+        end = time.monotonic() + HELLO_S
         while view:
             try:
                 view = view[self.sock.send(view) :]
             except BlockingIOError:
-                if not (yield Ready(self.sock.fileno(), True, limits.call_s + HELLO_S)):
+                if time.monotonic() > end:
                     raise Lost("killed", KILLED) from None
+                yield Ready(-1, PAUSE_S)
             except OSError:
                 raise Lost("killed", KILLED) from None
 
     def _frame(self, limits: SandboxLimits | None, cap: int) -> Steps[bytes]:
         """The next frame. Without limits, it must be there in time; with limits, the call that runs has its time."""
-        held = self.held
+        held, patience = self.held, None
         while True:
             if len(held) >= 4:
                 end = 4 + int.from_bytes(held[:4], "little")
@@ -377,8 +385,9 @@ class Worker:
                     del held[:end]
                     return frame
             if limits is not None:
-                yield from self._progress(limits)
-            elif not (yield Ready(self.sock.fileno(), False, HELLO_S)):
+                patience = patience or Patience(self.pid, limits)
+                yield from self._wait(patience)
+            elif not (yield Ready(self.sock.fileno(), HELLO_S)):
                 raise Lost("killed", "the worker does not answer")
             try:
                 piece = self.sock.recv(1 << 16)
@@ -390,26 +399,37 @@ class Worker:
                 raise Lost("killed", KILLED)
             held += piece
 
-    def _progress(self, limits: SandboxLimits) -> Steps[None]:
-        """Waits until the worker has written something.
-
-        Raises Lost when it has computed for longer than a call may, stands still, or has met the limit of wall time.
-        A worker that only waits for a turn on a busy machine is left alone.
-        """
-        first = min(0.02, limits.call_s / 4)
-        if (yield Ready(self.sock.fileno(), False, first)):
-            return
-        start, spent = time.monotonic() - first, _cpu_seconds(self.pid) - first  # as if it had computed up to now
-        wall = limits.wall_s or 10 * limits.call_s
-        patience = limits.call_s + SLACK_S - first
-        while not (yield Ready(self.sock.fileno(), False, patience)):
-            used, waited = _cpu_seconds(self.pid) - spent, time.monotonic() - start
-            over = used >= limits.call_s + SLACK_S / 2 or waited >= wall
-            if over or not _is_runnable(self.pid):
-                if (yield Ready(self.sock.fileno(), False, 0)):
+    def _wait(self, patience: Patience) -> Steps[None]:
+        """Waits until the worker has written something. Raises Lost when patience ends before."""
+        while not (yield Ready(self.sock.fileno(), patience.seconds)):
+            if patience.ended():
+                if (yield Ready(self.sock.fileno(), 0)):
                     return
-                raise Lost("timeout", f"the call took longer than {limits.call_s:g} s")
-            patience = 0.01
+                raise Lost("timeout", f"the call took longer than {patience.call_s:g} s")
+
+
+class Patience:
+    """How long to wait for the next frame of a worker. It ends when the worker has computed for longer than a call may,
+    or stands still for as long, or at the limit of wall time: one that waits for its turn on a busy machine is left
+    alone. The CPU time is first read after `FIRST_S`, as if the worker had computed up to then: most calls are quicker.
+    """
+
+    __slots__ = ("call_s", "pid", "seconds", "spent", "start", "wall_s")
+
+    def __init__(self, pid: int, limits: SandboxLimits) -> None:
+        self.pid, self.call_s, self.wall_s = pid, limits.call_s, limits.wall_s or 10 * limits.call_s
+        self.start, self.spent = time.monotonic(), math.nan
+        self.seconds = min(FIRST_S, limits.call_s / 4)
+
+    def ended(self) -> bool:
+        waited, spent = time.monotonic() - self.start, _cpu_seconds(self.pid)
+        if math.isnan(self.spent):
+            self.spent, self.seconds = spent - waited, self.call_s + SLACK_S - waited
+            return False
+        used, self.seconds = spent - self.spent, 0.01
+        if waited >= self.wall_s or used >= self.call_s + SLACK_S / 2:
+            return True
+        return waited >= self.call_s + SLACK_S and not _is_runnable(self.pid)
 
 
 def _cpu_seconds(pid: int) -> float:
@@ -429,8 +449,16 @@ def _is_runnable(pid: int) -> bool:
 
 
 def payload(sources: Mapping[str, str], state: Any) -> bytes:
-    """Sources and state as a template reads them. The standard library's JSON keeps NaN, big numbers and surrogates."""
-    return json.dumps({"sources": dict(sources), "state": state}).encode()
+    """Sources and state as a template reads them.
+
+    The fast parser writes NaN as null and refuses big numbers and surrogates; then the standard library's does it.
+    """
+    whole = {"sources": dict(sources), "state": state}
+    with contextlib.suppress(TypeError):
+        fast = orjson.dumps(whole)
+        if state is None or b"null" not in fast:
+            return fast
+    return json.dumps(whole).encode()
 
 
 def missing(report: Mapping[str, int], required: Iterable[str]) -> list[str]:

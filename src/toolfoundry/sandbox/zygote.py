@@ -26,6 +26,7 @@ import datetime
 import gc
 import importlib
 import importlib.abc
+import itertools
 import json
 import os
 import resource
@@ -96,14 +97,19 @@ def repeatable() -> bool:
 
 
 def move(descriptor: int, *keep: int) -> None:
-    """Puts a descriptor at 3 and closes all others but the standard ones and `keep`."""
+    """Puts a descriptor at 3 and closes all others but the standard ones and `keep`. Raises OSError if it cannot."""
     os.dup2(descriptor, 3)
-    first = 4
-    for kept in sorted(keep):
-        if kept > first:
-            harden.syscall("close_range", first, kept - 1, 0)
-        first = kept + 1
-    harden.syscall("close_range", first, 0xFFFFFFFF, 0)
+    edges = [3, *sorted(kept for kept in keep if kept > 3), 1 << 32]
+    for below, above in itertools.pairwise(edges):
+        if above - below > 1 and (failed := harden.syscall("close_range", below + 1, above - 1, 0)):
+            raise OSError(-failed, "close_range")
+
+
+def soft_limit(number: int, value: int) -> None:
+    _, hard = resource.getrlimit(number)
+    if hard != resource.RLIM_INFINITY:
+        value = hard if value == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(number, (value, hard))
 
 
 def worker(channel: int, control: socket.socket, request: dict[str, Any], size: int, abi: int, loaded: Any) -> NoReturn:
@@ -127,16 +133,14 @@ def template(channel: int, payload: int) -> NoReturn:
     data = os.pread(payload, os.fstat(payload).st_size, 0)
     os.close(payload)
     abi = harden.confine_template()
-    _, cpu = resource.getrlimit(resource.RLIMIT_CPU)
-    _, space = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_CPU, (LOAD_CPU_S + int(sum(resource.getrusage(0)[:2])), cpu))
-    resource.setrlimit(resource.RLIMIT_AS, (LOAD_BYTES, space))
+    soft_limit(resource.RLIMIT_CPU, LOAD_CPU_S)
+    soft_limit(resource.RLIMIT_AS, LOAD_BYTES)
     loads = json.loads(data)
     sources = {name: engine.compile_source(text) for name, text in loads["sources"].items()}
     loaded = sources, loads["state"]
     del data, loads
-    resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu))
-    resource.setrlimit(resource.RLIMIT_AS, (space, space))
+    soft_limit(resource.RLIMIT_CPU, resource.RLIM_INFINITY)
+    soft_limit(resource.RLIMIT_AS, resource.RLIM_INFINITY)
     gc.collect()
     gc.freeze()
     while True:
@@ -163,7 +167,8 @@ def main(channel: int, zones: str) -> None:
     move(channel)
     control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, fileno=3)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the host
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])  # whatever the host's thread had blocked
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     harden.prctl(
         36, 1
     )  # PR_SET_CHILD_SUBREAPER: a dead template's workers come to us, not to a pid 1 that does not reap
