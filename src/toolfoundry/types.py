@@ -198,7 +198,8 @@ class Goal(Record):
 
 class GoalProof(Record):
     """How one goal was proved, or why it was not. `sources` says for each argument (a path such as `filter.year`)
-    where its value comes from: `question`, `enum`, `default`, `goal:ID`, `free` (any value works) or `code`.
+    where its value comes from: `question`, `enum`, `default`, `goal:ID`, `free` (any value works),
+    `document` (an example that the parameter's description quotes) or `code`. Several goals are separated by spaces.
     """
 
     goal: str

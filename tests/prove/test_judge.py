@@ -47,6 +47,8 @@ COMPUTED = {
         "Nile",
         {"items": [{"name": "Nile", "value": 9}, {"name": "Rhine", "value": 3}]},
     ),
+    "name with an apostrophe": (lambda name: name.split()[-1], "O'Sullivan", {"name": "Gilbert O'Sullivan"}),
+    "longest word": (lambda text: max(text.split(), key=len), "University", {"text": "a University of it"}),
     "last name": (lambda name: name.split()[-1], "Russell", {"name": "Oliver Russell"}),
 }
 

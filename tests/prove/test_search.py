@@ -40,6 +40,18 @@ FOUND = {
     ),
     "substring": ("def f(query: str):\n    return 'Rilke' if 'duino' in query.lower() else '?'", "Rilke"),
     "prefix": ("def f(date: str):\n    return 'Ambato' if date.startswith('1949-08') else '?'", "Ambato"),
+    "prefix of a date": (
+        """
+        from datetime import datetime
+        def f(date: str, place: str):
+            try:
+                datetime.strptime(date, '%Y-%m-%d')
+            except ValueError:
+                return {'error': 'bad date'}
+            return 'Hilary' if date.startswith('2023-08') and 'Baja' in place else 'none'
+        """,
+        "Hilary",
+    ),
     "pattern": (
         "import re\ndef f(code: str):\n    return 'Vesta' if re.fullmatch(r'[A-Z]{2}-\\d{3}', code) else '?'",
         "Vesta",

@@ -415,7 +415,8 @@ class Search:
         spec = spec if isinstance(spec, dict) else {}
         others = self._natural(spec, value, source)
         if source == "code" and all(
-            self._proves(hunt, replaced(arguments, path, self.fresh.like(value, spec)), echo) for _ in range(2)
+            self._proves(hunt, replaced(arguments, path, self.fresh.like(value, spec, self.question)), echo)
+            for _ in range(2)
         ):
             hunt.free.add(path)
             about = f"{path[-1]} {spec.get('description', '')}"
@@ -476,7 +477,7 @@ def search(
     question: str,
     known: list[tuple[str, list[str]]],
     given: Sequence[Arguments] = (),
-    max_runs: int = 5000,
+    max_runs: int = 4000,
 ) -> dict[str, Any]:
     """Looks for calls that make a tool give its answers.
 

@@ -34,7 +34,7 @@ _ERROR_TEXT = re.compile(
     re.IGNORECASE,
 )
 _OPERAND = re.compile(r"-?\d+(?:\.\d+)?(?:\s*[-+*/^()]+\s*\d+(?:\.\d+)?\)*){0,20}(?<!\d\d\d\d-\d\d-\d\d)")
-_DATUM = re.compile(r"(?:(?<!\w)-(?=\d))?[^\W_]+(?:[.,:/\-][^\W_]+)*")
+_DATUM = re.compile(r"(?:(?<!\w)-(?=\d))?[^\W_]+(?:[.,:/\-'’][^\W_]+)*")
 
 
 def reports_error(content: str) -> bool:
@@ -159,6 +159,6 @@ def _variants(answer: Answer, arguments: dict[str, Any], schema: Any) -> Iterato
                 yield replaced(arguments, path, value + sign * scale * (int(span) + 11))
     for path, value in found:
         if isinstance(value, str) and stands_in(answer, value) and len(parts := value.split(" ")) > 1:
-            for turned in (" ".join(reversed(parts)), " ".join([*parts[1:], parts[0]])):
+            for turned in (" ".join(reversed(parts)), " ".join([*parts[1:], parts[0]]), f"{value} {'z' * len(value)}"):
                 if stands_in(answer, turned):
                     yield replaced(arguments, path, turned)

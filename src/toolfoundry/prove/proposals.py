@@ -117,6 +117,7 @@ class Proposals:
             yield left, right, 0
             yield right, left, 0
             yield right, f"{right} {left}", 1
+            yield right, _overlaid(right, left), 1
             yield from ((left, word, 3) for word in right.split()[:8])
         elif isinstance(right, Iterable):
             yield from self._member(left, right, parts)
@@ -156,6 +157,7 @@ class Proposals:
                 for affix in first if isinstance(first, tuple) else (first,):
                     if isinstance(affix, str):
                         yield receiver, affix, 0
+                        yield receiver, _overlaid(receiver, affix), 0
                         for gap in (" ", ""):
                             yield receiver, (affix + gap + receiver if name[0] == "s" else receiver + gap + affix), 0
             case "find" | "rfind" | "index" | "count" if isinstance(first, str):
@@ -317,6 +319,12 @@ class Proposals:
                 yield from ({**arguments, name: should_be} for name in typed[1:6])
                 arguments = {**arguments, typed[0]: should_be}
         yield arguments
+
+
+def _overlaid(text: str, part: str) -> str:
+    """The text with the part in the place of something of the same shape: "2020-01-15" with "1949-08" for "2020-01"."""
+    shape = "".join(r"\d" if c.isdigit() else r"[^\W\d_]" if c.isalpha() else re.escape(c) for c in part[:60])
+    return re.sub(shape, lambda _: part, text, count=1) if part else text
 
 
 def _same(part: Any, operand: Any) -> bool:

@@ -37,7 +37,7 @@ __all__ = ["prove", "prove_all"]
 
 _SEARCH_LIMITS = SandboxLimits(call_s=1.0, output_bytes=1 << 20)
 _REPLAY_LIMITS = SandboxLimits(call_s=0.2)
-_SEARCH_RUNS, _SECOND_RUNS = 5000, 600
+_SEARCH_RUNS, _SECOND_RUNS = 4000, 500
 
 
 def prove_all(specs: Iterable[EnvSpec], sandbox: Sandbox, *, jobs: int = 1) -> Iterator[EnvSpec]:
@@ -279,7 +279,9 @@ class _FreePlaces:
             target = self.task.goals[goal]
             schema = self.task.schemas[target.tool]
             value, spec = dict(leaves(call.arguments))[path], schema_at(schema, path)
-            others = (replaced(call.arguments, path, self.task.fresh.like(value, spec)) for _ in range(2))
+            others = (
+                replaced(call.arguments, path, self.task.fresh.like(value, spec, self.task.question)) for _ in range(2)
+            )
             self.known[key] = all(self._proves(target, schema, other) for other in others)
         return self.known[key]
 

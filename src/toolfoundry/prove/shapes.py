@@ -13,6 +13,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from toolfoundry.prove.origins import said
+
 _TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),
     "integer": (int,),
@@ -114,15 +116,20 @@ class Fresh:
             case _:
                 return self._string(spec)
 
-    def like(self, value: Any, schema: Any) -> Any:
-        """A fresh value of the same form: a date for a date, digits for digits."""
-        if isinstance(value, str) and not (isinstance(schema, dict) and schema.get("enum")):
-            self.made += 1
-            if re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
-                return f"{value[:8]}{1 + self.made % 28:02d}"
-            if value.isdigit():
-                return str(int(value) + self.made)
-        return self.value(schema)
+    def like(self, value: Any, schema: Any, question: str) -> Any:
+        """A fresh value of the same form: a date for a date (in the same month if the question tells it), digits for
+        digits."""
+        if not isinstance(value, str) or (isinstance(schema, dict) and schema.get("enum")):
+            return self.value(schema)
+        self.made += 1
+        if re.fullmatch(r"\d{4}-\d{2}(-\d{2})?", value):
+            month = (
+                value[:7]
+                if value[7:] and said(value[:7], question)
+                else f"{1950 + self.made % 70}-{self.made % 9 + 1:02}"
+            )
+            return month + (f"-{self.made % 28 + 1:02}" if value[7:] else "")
+        return str(int(value) + self.made) if value.isascii() and value.isdigit() else self.value(schema)
 
     def _string(self, spec: dict[str, Any]) -> str:
         self.made += 1

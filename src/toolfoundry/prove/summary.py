@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from typing import Any
+
+import orjson
 
 from toolfoundry.answers import spelling
 from toolfoundry.types import EnvSpec, GoalProof, Record
@@ -17,8 +20,9 @@ class ProofSummary(Record):
     goals = proved + published_only + unsolvable + not_found. `published` is what the release's rule accepts: proved
     and published_only. `echo_ok` of the proved have the answer rightly in their arguments. `fair_goals` are proved
     with arguments that a model could know. Of the `tasks`, `sequences` have a gold call for every goal, and
-    `fair_tasks` one in which every argument comes from the question, the schema or an earlier result; `unfair` says
-    for each of the rest (by specification id) why not, and `reasons` counts these reasons by kind.
+    `fair_tasks` one in which every argument comes from the question, the schema or an earlier result; in
+    `documented_tasks` of these some argument is an example that a parameter's description quotes. `unfair` says for
+    each of the rest (by specification id) why not, and `reasons` counts these reasons by kind.
     """
 
     tasks: int
@@ -32,6 +36,7 @@ class ProofSummary(Record):
     fair_goals: int
     sequences: int
     fair_tasks: int
+    documented_tasks: int
     reasons: dict[str, int]
     unfair: dict[str, str]
 
@@ -39,7 +44,7 @@ class ProofSummary(Record):
 def summarise(specs: Iterable[EnvSpec]) -> ProofSummary:
     """The summary of specifications that `prove` gave. Specifications without a proof are left out."""
     status, kinds, unfair = Counter[str](), Counter[str](), dict[str, str]()
-    tasks = goals = sequences = fair_goals = echo_ok = 0
+    tasks = goals = sequences = documented = fair_goals = echo_ok = 0
     for spec in specs:
         if spec.proof is None:
             continue
@@ -52,6 +57,8 @@ def summarise(specs: Iterable[EnvSpec]) -> ProofSummary:
         if (reason := reason_against(spec)) is not None:
             unfair[spec.id] = reason
             kinds[next(kind for proof in proofs if (kind := _kind(proof)))] += 1
+        else:
+            documented += any("document" in proof.sources.values() for proof in proofs)
     return ProofSummary(
         tasks=tasks,
         goals=goals,
@@ -64,6 +71,7 @@ def summarise(specs: Iterable[EnvSpec]) -> ProofSummary:
         fair_goals=fair_goals,
         sequences=sequences,
         fair_tasks=tasks - len(unfair),
+        documented_tasks=documented,
         reasons=dict(kinds.most_common()),
         unfair=unfair,
     )
@@ -78,6 +86,7 @@ def reason_against(spec: EnvSpec) -> str | None:
     """Why a task has no whole fair call sequence, goal by goal; None if it has one."""
     assert spec.proof is not None
     goals = {goal.id: goal for goal in spec.goals}
+    arguments = {call.id: orjson.loads(call.arguments) for call in spec.gold_calls or ()}
     reasons = list[str]()
     for proof in spec.proof.goals:
         goal = goals[proof.goal]
@@ -85,9 +94,21 @@ def reason_against(spec: EnvSpec) -> str | None:
         if proof.status != "proved":
             reasons.append(f"{about}: {proof.status}, {proof.reason}")
         elif not proof.fair:
-            places = ", ".join(path for path, source in proof.sources.items() if source == "code")
-            reasons.append(f"{about}: only the tool's source tells {places}")
+            secrets = [path for path, source in proof.sources.items() if source == "code"]
+            told = ", ".join(f"{path} = {_at(arguments[proof.goal], path)!r}" for path in secrets)
+            reasons.append(f"{about}: only the tool's source tells {told}")
     return "; ".join(reasons) or None
+
+
+def _at(arguments: Any, path: str) -> Any:
+    """The value at a dotted path; keys may have dots of their own."""
+    if not path:
+        return arguments
+    items: Any = arguments.items() if hasattr(arguments, "items") else enumerate(arguments)
+    for key, value in items:
+        if path == str(key) or path.startswith(f"{key}."):
+            return _at(value, path[len(str(key)) + 1 :])
+    return None
 
 
 def _kind(proof: GoalProof) -> str | None:
