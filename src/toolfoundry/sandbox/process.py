@@ -385,7 +385,10 @@ class Worker:
                     del held[:end]
                     return frame
             if limits is not None:
-                patience = patience or Patience(self.pid, limits)
+                if patience is None:
+                    patience = Patience(self.pid, limits)
+                elif patience.ended():  # a frame that comes in drops gets no more time than one that comes at once
+                    raise Lost("timeout", f"the call took longer than {limits.call_s:g} s")
                 yield from self._wait(patience)
             elif not (yield Ready(self.sock.fileno(), HELLO_S)):
                 raise Lost("killed", "the worker does not answer")
