@@ -124,7 +124,7 @@ def test_gold_calls_give_every_answer_twice(spec, sandbox):
 
 @each
 def test_every_gold_argument_counts(spec, sandbox):
-    """A gold call with any one argument replaced or left out does not give the answer; a text from nowhere, an error."""
+    """A gold call with one argument replaced or left out does not give the answer; text from nowhere, an error."""
     for goal, call in zip(spec.goals, spec.gold_calls, strict=True):
         gold, schemas = arguments(call), properties(spec, call.name)
         wrong = [{**gold, key: other} for key, value in gold.items() for other in others(value, schemas[key])]

@@ -2,12 +2,14 @@
 
 import datetime
 import random
+import re
+from pathlib import Path
 
 import orjson
 import pytest
 
 from toolfoundry import demo
-from toolfoundry.answers import spelling
+from toolfoundry.answers import holds, spelling
 from toolfoundry.errors import InputError, RecordError
 from toolfoundry.formats.signature import describe
 from toolfoundry.formats.toml import parse_toml, read_toml, read_toml_folder
@@ -388,3 +390,17 @@ def test_damaged_files_give_record_errors_only():
             refused.append(error)
     assert len(refused) > 100
     assert all(error.expected and "\n" not in str(error) for error in refused)
+
+
+def manual():
+    text = (Path(__file__).parents[2] / "docs" / "writing-environments.md").read_text()
+    return re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+
+
+@pytest.mark.parametrize("text", manual(), ids=range(len(manual())))
+def test_the_examples_of_the_manual_work(text, sandbox):
+    """Each example in docs/writing-environments.md is read, and its gold calls give its answers."""
+    spec = parse_toml(text)
+    with sandbox.session({tool.name: tool.source for tool in spec.tools}, state=spec.state) as session:
+        for goal, call in zip(spec.goals, spec.gold_calls, strict=True):
+            assert holds(goal.answer, session.call(call.name, orjson.loads(call.arguments)).content)
