@@ -64,7 +64,7 @@ def final_verdict(spec: EnvSpec) -> Verdict:
         value = numbers[0][1]
         if _DERIVED.search(spec.scenario.question):
             return _skip("the question asks for something made of the last answer")
-        if spec.goals[-1].needs is not None and _last(spec) != [numbers[0][0].id]:
+        if numbers[0][0].id not in _last(spec):
             return _skip("the number is not the last answer")
         return _judge(text, wanted, _rescaled(value), "the last answer, " + spelling(numbers[0][0].answer))
     return _skip("neither one last answer nor two numbers or dates to be combined")

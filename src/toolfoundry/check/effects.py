@@ -4,8 +4,8 @@ The search starts from calls that work (gold calls, placeholders, and placeholde
 where the keys of a look-up table stand) and varies one parameter over its enum, its bounds, its default, absence, and
 literals of the source. That the value itself is quoted in the result does not count as an effect, nor do two errors.
 
-Finding an effect proves it; finding none is a strong hint, no proof. So only environments that come with gold calls,
-where calls that work are known, are judged.
+Finding an effect proves it; finding none is a strong hint where the search starts from a gold call, and a weak one
+where it had to find a call that works. So the two are counted apart, and environments without gold calls not at all.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from toolfoundry.types import EnvSpec, ToolResult
 
 __all__ = ["Effects", "find_effects"]
 
-_GATE = "parameter-without-effect"
+_GATE, _NOTE = "parameter-without-effect", "effect-not-found"
 _MAX_LITERALS, _MAX_BASES, _MAX_PAIRS, _BATCH = 48, 6, 400, 32
 
 
@@ -43,17 +43,27 @@ class Effects(NamedTuple):
 async def find_effects(spec: EnvSpec, tools: Mapping[str, ReadTool], sandbox: Sandbox) -> Effects:
     """One verdict for each tool of an environment."""
     if not spec.gold_calls:
-        return Effects(tuple(Verdict(_GATE, name, skipped=NO_GOLD) for name in tools), 0)
+        return Effects(tuple(Verdict(gate, name, skipped=NO_GOLD) for name in tools for gate in (_GATE, _NOTE)), 0)
     verdicts: list[Verdict] = []
     async with Bench(spec, sandbox, derive_seed("check", spec.id, "effects")) as bench:
         search = _Search(spec, bench)
         for name, read in tools.items():
             if read.source is None or read.validator is None:
-                verdicts.append(Verdict(_GATE, name, skipped=UNREAD))
+                verdicts += [Verdict(_GATE, name, skipped=UNREAD), Verdict(_NOTE, name, skipped=UNREAD)]
                 continue
-            found = await search.idle_parameters(read)
-            verdicts.append(Verdict(_GATE, name, found=", ".join(found), expected="two calls with different results"))
+            found = ", ".join(await search.idle_parameters(read))
+            known = search.has_gold(name)
+            verdicts += [
+                _verdict(_GATE, name, found, "the tool has no gold call to start from" if not known else ""),
+                _verdict(_NOTE, name, found, "the tool has a gold call" if known else ""),
+            ]
     return Effects(tuple(verdicts), search.calls)
+
+
+def _verdict(gate: str, name: str, found: str, skipped: str) -> Verdict:
+    return Verdict(
+        gate, name, found="" if skipped else found, expected="two calls with different results", skipped=skipped
+    )
 
 
 class _Base(NamedTuple):
@@ -72,6 +82,9 @@ class _Search:
         calls = [(call.name, arguments_of(call)) for call in spec.gold_calls or ()]
         self._gold: list[Call] = [(name, arguments) for name, arguments in calls if arguments is not None]
         self._stateful = spec.state is not None
+
+    def has_gold(self, name: str) -> bool:
+        return any(tool == name for tool, _ in self._gold)
 
     async def idle_parameters(self, read: ReadTool) -> list[str]:
         """Parameters that are read in the source, but for which no effect was found."""

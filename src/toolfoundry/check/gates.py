@@ -150,6 +150,13 @@ def _gates() -> tuple[Gate, ...]:
             "No two schema-valid calls that differ only in it gave different results; found by execution.",
         ),
         gate(
+            "effect-not-found",
+            note,
+            "tool",
+            "A parameter of a tool without a gold call, and no effect of it was found",
+            "Like parameter-without-effect, but the search had to find calls that work, and may have missed some.",
+        ),
+        gate(
             "undefined-name",
             defect,
             "tool",

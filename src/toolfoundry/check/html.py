@@ -23,6 +23,12 @@ __all__ = ["render_html"]
 _MAX_CHARS, _MAX_ROWS, _MAX_BARS = 600, 200, 24
 
 SCRIPT = """
+const unfold = () => {
+  const target = document.getElementById(location.hash.slice(1));
+  if (target instanceof HTMLDetailsElement) target.open = true;
+};
+addEventListener("hashchange", unfold);
+unfold();
 for (const input of document.querySelectorAll("input[data-filters]")) {
   const rows = [...document.getElementById(input.dataset.filters).tBodies[0].rows];
   const count = input.nextElementSibling;
@@ -47,6 +53,15 @@ class Bar(NamedTuple):
     label: str
     units: int
     height: float
+
+
+class Listed(NamedTuple):
+    """How the page lists the findings of a gate: what was expected is said once where it is the same for all, and
+    else has a column; so have tool and goal, where the findings have them."""
+
+    expected: str
+    column: bool
+    placed: bool
 
 
 class Cell(NamedTuple):
@@ -77,6 +92,7 @@ def render_html(report: QualityReport) -> str:
         report=report,
         script=_Trusted(SCRIPT),
         plural=plural,
+        listed=_listed,
         policy=f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; "
         "base-uri 'none'; form-action 'none'",
         groups=_groups(report),
@@ -88,7 +104,7 @@ def render_html(report: QualityReport) -> str:
             "Goals per environment": _histogram(everything.goals_per_environment),
             "Parameters per tool": _histogram(everything.parameters_per_tool),
             "Words per question": _histogram(everything.question_words),
-            "Defect classes per environment": _histogram(Counter(len(e.defects) for e in report.per_environment)),
+            "Defect classes hit": _histogram(Counter(len(e.defects) for e in report.per_environment)),
         }
         if everything
         else {},
@@ -122,6 +138,13 @@ def _groups(report: QualityReport) -> list[tuple[str, str, list[GateReport]]]:
         ("Looked for and not found", "passed", [gate for gate in report.gates if gate.applied and not gate.hits]),
         ("Not applicable here", "skipped", [gate for gate in report.gates if not gate.applied]),
     ]
+
+
+def _listed(row: GateReport) -> Listed:
+    expected = {finding.expected for finding in row.findings}
+    placed = any(finding.tool or finding.goal for finding in row.findings)
+    same = len(expected) == 1
+    return Listed(expected.pop() if same else "", not same, placed)
 
 
 def _matrix(report: QualityReport) -> list[tuple[str, list[Cell]]]:

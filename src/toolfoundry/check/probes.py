@@ -172,7 +172,7 @@ def _wrong(goal: Goal, tool: str, arguments: Arguments, read: ReadTool) -> Itera
         if name not in arguments:
             continue
         one = {**arguments, name: spoiled[name]}
-        if isinstance(arguments[name], str) and one != arguments and one != spoiled and read.accepts(one):
+        if spoiled[name] == _NONSENSE and one != spoiled and read.accepts(one):
             yield Probe("wrong", tool, one, what=f"{name} replaced")
         yield Probe("missing", tool, {k: v for k, v in arguments.items() if k != name}, what=f"{name} left out")
 
