@@ -11,7 +11,7 @@
     └── OutputError              6   an artifact cannot be written (disk full, no permission)
 
 A mistake of the *model* (bad JSON, unknown tool, a tool that raises) is never an exception: it is a
-`ToolResult.error` that the model reads. Exit code 1 is also what `check` gives when a gate failed;
+`ToolResult.error` that the model reads. Exit code 1 is also what `check --strict` gives for a set with defects;
 130 means interrupted.
 """
 
