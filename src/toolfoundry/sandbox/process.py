@@ -13,7 +13,6 @@ import asyncio
 import contextlib
 import importlib.util
 import json
-import math
 import os
 import select
 import signal
@@ -289,7 +288,7 @@ class Worker:
         if not descriptors:
             raise Lost("killed", "the source brought down the process that compiles it")
         self.pid, self.pidfd = int.from_bytes(message, "little"), descriptors[0]
-        report = self._parse((yield from self._frame(None, 4096)))
+        report = self._parse((yield from self._frame(4096)))
         if not isinstance(report, dict) or not all(type(v) is int for v in cast(dict[str, Any], report).values()):
             raise Lost("killed", KILLED)
         self.report = cast(dict[str, int], report)
@@ -303,10 +302,10 @@ class Worker:
         cap = FRAME_FACTOR * (2 * limits.output_bytes + 8 * limits.error_chars) + (1 << 20)
         self.number += 1
         try:
-            yield from self._send(json.dumps({"id": self.number, "calls": calls}))
+            yield from self._send({"id": self.number, "calls": calls})
             done = False
             while not done:
-                frame = self._parse((yield from self._frame(limits, cap)))
+                frame = self._parse((yield from self._frame(cap, limits)))
                 match frame:
                     case [self.number, [*results], bool(done), int(peak)]:
                         had = len(answers)
@@ -328,8 +327,8 @@ class Worker:
     def state(self, limits: SandboxLimits) -> Steps[Any]:
         """The state as it is now. Raises Lost, or SandboxError if it is no JSON any more."""
         self.number += 1
-        yield from self._send(json.dumps({"id": self.number, "state": True}))
-        frame = yield from self._frame(limits, limits.state_bytes + 1024)
+        yield from self._send({"id": self.number, "state": True})
+        frame = yield from self._frame(limits.state_bytes + 1024, limits)
         try:
             reply: Any = json.loads(frame)
         except (ValueError, RecursionError):
@@ -358,78 +357,81 @@ class Worker:
         except orjson.JSONDecodeError:
             raise Lost("killed", KILLED) from None
 
-    def _send(self, text: str) -> Steps[None]:
-        data = text.encode()
+    def _send(self, request: dict[str, Any]) -> Steps[None]:
+        data = json.dumps(request).encode()
         view = memoryview(len(data).to_bytes(4, "little") + data)
-        end = time.monotonic() + HELLO_S
-        while view:
+        end = 0.0
+        while True:
             try:
                 view = view[self.sock.send(view) :]
             except BlockingIOError:
+                end = end or time.monotonic() + HELLO_S
                 if time.monotonic() > end:
                     raise Lost("killed", KILLED) from None
                 yield Ready(-1, PAUSE_S)
             except OSError:
                 raise Lost("killed", KILLED) from None
+            if not view:
+                return
 
-    def _frame(self, limits: SandboxLimits | None, cap: int) -> Steps[bytes]:
-        """The next frame. Without limits, it must be there in time; with limits, the call that runs has its time."""
-        held, patience = self.held, None
-        while True:
-            if len(held) >= 4:
-                end = 4 + int.from_bytes(held[:4], "little")
-                if end > cap:
+    def _frame(self, cap: int, limits: SandboxLimits | None = None) -> Steps[bytes]:
+        """The next frame. Without limits, each piece of it must come soon; with limits, all of it within patience.
+
+        Most calls are quick: patience is made only when the first piece has not come soon, or was not all.
+        """
+        patience: Patience | None = None
+        seconds, late, last = min(FIRST_S, limits.call_s / 4) if limits else HELLO_S, False, False
+        while (frame := self._take(cap)) is None:
+            if limits is not None and late:
+                patience = patience or Patience(self.pid, limits, seconds)
+                last = patience.ended()
+                seconds = 0 if last else patience.seconds
+            late = True
+            if (yield Ready(self.sock.fileno(), seconds)):
+                try:
+                    piece = self.sock.recv(1 << 16)
+                except OSError:
+                    piece = b""
+                if not piece:
                     raise Lost("killed", KILLED)
-                if len(held) >= end:
-                    frame = bytes(memoryview(held)[4:end])
-                    del held[:end]
-                    return frame
-            if limits is not None:
-                if patience is None:
-                    patience = Patience(self.pid, limits)
-                elif patience.ended():  # a frame that comes in drops gets no more time than one that comes at once
-                    raise Lost("timeout", f"the call took longer than {limits.call_s:g} s")
-                yield from self._wait(patience)
-            elif not (yield Ready(self.sock.fileno(), HELLO_S)):
+                self.held += piece
+            elif limits is None:
                 raise Lost("killed", "the worker does not answer")
-            try:
-                piece = self.sock.recv(1 << 16)
-            except BlockingIOError:
-                continue
-            except OSError:
-                piece = b""
-            if not piece:
-                raise Lost("killed", KILLED)
-            held += piece
+            elif last:
+                raise Lost("timeout", f"the call took longer than {limits.call_s:g} s")
+        return frame
 
-    def _wait(self, patience: Patience) -> Steps[None]:
-        """Waits until the worker has written something. Raises Lost when patience ends before."""
-        while not (yield Ready(self.sock.fileno(), patience.seconds)):
-            if patience.ended():
-                if (yield Ready(self.sock.fileno(), 0)):
-                    return
-                raise Lost("timeout", f"the call took longer than {patience.call_s:g} s")
+    def _take(self, cap: int) -> bytes | None:
+        """A whole frame from what has been received, or None."""
+        held = self.held
+        if len(held) < 4:
+            return None
+        end = 4 + int.from_bytes(held[:4], "little")
+        if end > cap:
+            raise Lost("killed", KILLED)
+        if len(held) < end:
+            return None
+        frame = bytes(memoryview(held)[4:end])
+        del held[:end]
+        return frame
 
 
 class Patience:
-    """How long to wait for the next frame of a worker. It ends when the worker has computed for longer than a call may,
-    or stands still for as long, or at the limit of wall time: one that waits for its turn on a busy machine is left
-    alone. The CPU time is first read after `FIRST_S`, as if the worker had computed up to then: most calls are quicker.
+    """How long to wait for a frame of a worker. It ends when the worker has computed for longer than a call may, or
+    stands still for as long, or at the limit of wall time: one that waits for its turn on a busy machine is left alone.
+    It begins when `waited` seconds have passed, which the worker is taken to have computed for.
     """
 
     __slots__ = ("call_s", "pid", "seconds", "spent", "start", "wall_s")
 
-    def __init__(self, pid: int, limits: SandboxLimits) -> None:
+    def __init__(self, pid: int, limits: SandboxLimits, waited: float) -> None:
         self.pid, self.call_s, self.wall_s = pid, limits.call_s, limits.wall_s or 10 * limits.call_s
-        self.start, self.spent = time.monotonic(), math.nan
-        self.seconds = min(FIRST_S, limits.call_s / 4)
+        self.start, self.spent = time.monotonic() - waited, _cpu_seconds(pid) - waited
+        self.seconds = limits.call_s + SLACK_S - waited
 
     def ended(self) -> bool:
-        waited, spent = time.monotonic() - self.start, _cpu_seconds(self.pid)
-        if math.isnan(self.spent):
-            self.spent, self.seconds = spent - waited, self.call_s + SLACK_S - waited
-            return False
-        used, self.seconds = spent - self.spent, 0.01
+        waited, used = time.monotonic() - self.start, _cpu_seconds(self.pid) - self.spent
+        self.seconds = max(self.call_s + SLACK_S - waited, 0.01)
         if waited >= self.wall_s or used >= self.call_s + SLACK_S / 2:
             return True
         return waited >= self.call_s + SLACK_S and not _is_runnable(self.pid)
