@@ -121,8 +121,16 @@ FOUND = {
         """,
         "Krypton",
     ),
-    "huge powers on the way": (
-        "def f(n: int, m: int):\n    return 'Radon' if n == 4 and n**m == 64 else str(9**n % 10)",
+    "huge numbers on the way": (
+        """
+        import math
+        def f(n: int, m: int):
+            big = 9
+            big **= n
+            if n == 4 and n ** m == 64 and pow(big, m) and math.factorial(m):
+                return 'Radon'
+            return str(big * m % 10)
+        """,
         "Radon",
     ),
 }

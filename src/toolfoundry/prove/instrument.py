@@ -34,9 +34,9 @@ OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
 TRACED_METHODS = frozenset(
     "get pop startswith endswith find rfind index count strptime fromisoformat match search fullmatch findall finditer "
     "split partition rsplit replace removeprefix removesuffix isdigit isnumeric issubset issuperset intersection "
-    "loads".split()
+    "loads factorial".split()
 )
-TRACED_FUNCTIONS = frozenset({"isinstance", "int", "float", "len", "eval", "range"})
+TRACED_FUNCTIONS = frozenset({"isinstance", "int", "float", "len", "eval", "range", "pow"})
 GROWING: dict[str, Callable[[Any, Any], Any]] = {"Pow": operator.pow, "Mult": operator.mul, "LShift": operator.lshift}
 _MOST_BITS = 1 << 13  # of a number, and items of a text or list, that one operation may make
 
@@ -99,6 +99,8 @@ class Trace:
                 known: bool = args[0] in receiver
                 edges.add((place, args[0] if known else None))
                 return getattr(receiver, name)(*args, **kwargs)
+            if name == "factorial" and args and isinstance(args[0], int) and args[0] > _MOST_BITS >> 4:
+                raise OutOfSteps
             entry = len(records)
             record("method", name, receiver, args, None)
             result = getattr(receiver, name)(*args, **kwargs)
@@ -110,6 +112,8 @@ class Trace:
         def function(place: int, called: Any, *args: Any, **kwargs: Any) -> Any:
             entry, name = len(records), getattr(called, "__name__", "")
             record("function", name, args, None)
+            if called is pow and len(args) == 2:
+                return grow("Pow", *args)
             result = called(*args, **kwargs)
             if called is range and len(result) > 10 * self.max_steps:
                 raise OutOfSteps
@@ -188,6 +192,13 @@ class Rewriter(ast.NodeTransformer):
         hook = self._hook("grow", ast.Constant(name), node.left, node.right)
         del hook.args[0]  # which way it goes is no news
         return hook
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> ast.AST:
+        if isinstance(node.target, ast.Name) and type(node.op).__name__ in GROWING:
+            left = ast.Name(node.target.id, ast.Load())
+            return ast.Assign([node.target], self.visit(ast.BinOp(left, node.op, node.value)))
+        self.generic_visit(node)
+        return node
 
     def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
         self.generic_visit(node)

@@ -16,6 +16,7 @@ import datetime
 import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 from toolfoundry.prove.judge import replaced
@@ -45,6 +46,7 @@ def all_parts(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
             yield from all_parts(item, (*path, key))
 
 
+@lru_cache(maxsize=4096)
 def _squashed(text: str) -> str:
     return re.sub(r"[\W_]+", "", text)
 
