@@ -80,11 +80,11 @@ def _listed(answers: Sequence[Answer]) -> str:
 
 def _same(golden: Answer, final: Answer) -> bool:
     """Whether they are one answer, differently spelled: a unit, a place within a region, a thousands comma."""
-    return (
-        equals(final, spelling(golden))
-        or equals(golden, spelling(final))
-        or (final.type == golden.type == "text" and (holds(final, spelling(golden)) or holds(golden, spelling(final))))
-    )
+    one, other = spelling(golden), spelling(final)
+    if equals(final, one) or equals(golden, other):
+        return True
+    texts = final.type == golden.type == "text"
+    return texts and (holds(final, one) or ("," not in other and holds(golden, other)))
 
 
 def _wrong_hop(spec: EnvSpec, final: Answer) -> Verdict:

@@ -90,8 +90,8 @@ class _Search:
         """Parameters that are read in the source, but for which no effect was found."""
         source = read.source
         assert source is not None
-        dead = set(source.dead_parameters())
-        waiting = [name for name in read.properties if name not in dead]
+        taken = {parameter.name for parameter in source.parameters} - set(source.dead_parameters())
+        waiting = [name for name in read.properties if name in taken]
         literals = list(dict.fromkeys(source.literals()))[:_MAX_LITERALS]
         for base in await self._bases(read, literals):
             if not waiting:

@@ -16,7 +16,7 @@ from toolfoundry.check.report import Verdict
 from toolfoundry.check.static import NO_GOLD, TOO_SHORT, UNREAD, ReadTool, is_choice, telling
 from toolfoundry.metrics import Outcome
 from toolfoundry.prove.judge import reports_error
-from toolfoundry.reward import published_output
+from toolfoundry.reward import arguments_of, published_output
 from toolfoundry.types import EnvSpec, Goal, ToolResult
 
 __all__ = ["credited", "executed_verdicts", "failed", "gold_verdict"]
@@ -40,7 +40,7 @@ def executed_verdicts(spec: EnvSpec, tools: Mapping[str, ReadTool], tried: Tried
     """The verdicts of every gate of this module over one environment."""
     by_tool: dict[str, list[Run]] = {name: [] for name in tools}
     for run in tried.runs:
-        by_tool[run.probe.tool].append(run)
+        by_tool.setdefault(run.probe.tool, []).append(run)
     for name, read in tools.items():
         yield _call_fails(name, read, by_tool[name])
         yield _repeatable(name, by_tool[name])
@@ -174,6 +174,8 @@ def gold_verdict(spec: EnvSpec, tried: Tried, played: Outcome | None) -> Verdict
     trajectory scores 1."""
     if not spec.gold_calls:
         return Verdict("gold-fails", skipped=NO_GOLD)
+    if unread := [call.id for call in spec.gold_calls if arguments_of(call) is None]:
+        return Verdict("gold-fails", found=f"{unread[0]}: malformed arguments", expected="a JSON object")
     goals = {goal.id: goal for goal in spec.goals}
     first: dict[str, ToolResult] = {}
     for run in tried.of("gold", "gold-again"):

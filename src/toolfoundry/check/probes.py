@@ -102,7 +102,7 @@ def plan(spec: EnvSpec, tools: Mapping[str, ReadTool]) -> list[Probe]:
         probes += _without_knowledge(spec, name, read)
     for goal in spec.goals:
         probes += _echoes(goal, tools[goal.tool])
-        if goal.id in gold:
+        if gold.get(goal.id, ("",))[0] == goal.tool:
             before = prefixes[goal.id]
             probes += [p._replace(goal=goal.id, before=before) for p in _wrong(goal, *gold[goal.id], tools[goal.tool])]
             probes += _elsewhere(spec, goal, gold[goal.id][1], tools)

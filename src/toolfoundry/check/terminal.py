@@ -43,11 +43,11 @@ def print_report(report: QualityReport, console: Console) -> None:
             console.print(_example(gate.gate.name, gate.findings[0]), soft_wrap=True)
     passed = [gate.gate.name for gate in report.gates if gate.applied and not gate.hits]
     if passed:
-        console.print(f"\n[bold]Passed:[/bold] {', '.join(passed)}", highlight=False)
+        console.print(Text.assemble(("\nPassed: ", "bold"), _shown(", ".join(passed), 2000)))
     for gate in report.gates:
         for reason, count in gate.skipped.items():
-            line = f"[dim]not applied:[/dim] {gate.gate.name}, {count:,} × {gate.gate.unit}: {reason}"
-            console.print(line, highlight=False, soft_wrap=True)
+            line = f"{gate.gate.name}, {count:,} × {gate.gate.unit}: {reason}"
+            console.print(Text.assemble(("not applied: ", "dim"), _shown(line)), soft_wrap=True)
     if report.panel:
         console.print(_panel(report))
     console.print(_shape(report))
@@ -56,6 +56,11 @@ def print_report(report: QualityReport, console: Console) -> None:
 def plural(unit: str, count: int) -> str:
     """A unit's name for a count."""
     return unit if count == 1 else "policies" if unit == "policy" else f"{unit}s"
+
+
+def _shown(text: str, max_chars: int = 300) -> Text:
+    """Text that is not read as markup; also what a report says itself may come out of a file."""
+    return Text(visible(text, max_chars))
 
 
 def _table(title: str, *columns: str) -> Table:
@@ -79,15 +84,15 @@ def _gates(title: str, gates: list[GateReport], wide: bool) -> Table:
             share,
             environments,
         )
-        table.add_row(*row, *([gate.gate.title] if wide else []))
+        table.add_row(*row, *([_shown(gate.gate.title)] if wide else []))
     return table
 
 
 def _example(gate: str, finding: Finding) -> Text:
     place = " ".join(part for part in (finding.spec, finding.tool, finding.goal) if part)
     return Text.assemble(
-        (f"{gate} ", "yellow"),
-        (visible(place, 90), "cyan"),
+        (visible(gate, 40), "yellow"),
+        (f" {visible(place, 90)}", "cyan"),
         f": found {visible(finding.found, 160)}",
         (f"; expected {visible(finding.expected, 90)}", "dim"),
     )
@@ -98,8 +103,7 @@ def _panel(report: QualityReport) -> Table:
     for summary in report.panel:
         means = [summary.overall.metrics[name].mean for name in PANEL_COLUMNS]
         cells = ["–" if mean is None else f"{mean:.3f}" for mean in means]
-        name = Text(visible(summary.policy, 40))
-        table.add_row(name, f"{summary.overall.n:,}", f"{summary.overall.unscored:,}", *cells)
+        table.add_row(_shown(summary.policy, 40), f"{summary.overall.n:,}", f"{summary.overall.unscored:,}", *cells)
     return table
 
 
@@ -110,7 +114,7 @@ def _shape(report: QualityReport) -> Table:
     for part in report.statistics:
         environments, tools = max(1, part.environments), max(1, part.tools)
         table.add_row(
-            part.scenario.replace("_", " "),
+            _shown(part.scenario.replace("_", " "), 40),
             f"{part.environments:,}",
             f"{part.tools / environments:.2f}",
             f"{part.distractors / environments:.2f}",
