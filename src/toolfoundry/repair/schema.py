@@ -56,30 +56,33 @@ def repair_schema(parameters: Mapping[str, Any], source: Source | None, given: f
 
 def _make_valid(schema: Schema, path: str, say: Callable[[str], None]) -> None:
     """Type names of other languages, `required` inside a property, defaults that the schema rejects; at any depth."""
-    parts: dict[str, Any] = schema["properties"] if isinstance(schema.get("properties"), dict) else {}
-    for name, part in parts.items():
-        if not isinstance(part, dict):
-            continue
-        one, place = cast(Schema, part), f"{path}{name}"
-        kind = one.get("type")
-        if isinstance(kind, str) and kind not in _TYPES:
-            meant = _MEANT.get(kind.strip().lower(), kind.strip().lower())
-            if meant in _TYPES:
-                one["type"] = meant
-                say(f"{place} has the type {meant!r}, not {kind!r}")
-            elif kind.strip().lower() == "any":
-                del one["type"]
-                say(f"{place} has no type, instead of 'any'")
-        if isinstance(one.get("required"), bool):
-            if one.pop("required") and name not in schema.setdefault("required", []):
+    kind = schema.get("type")
+    if isinstance(kind, str) and kind not in _TYPES:
+        meant = kind.strip().lower()
+        meant = _MEANT.get(meant, meant)
+        if meant in _TYPES:
+            schema["type"] = meant
+            say(f"{path} has the type {meant!r}, not {kind!r}")
+        elif meant == "any":
+            del schema["type"]
+            say(f"{path} has no type, instead of {kind!r}")
+    for name, part in _parts(schema).items():
+        place = f"{path}.{name}" if path else name
+        if isinstance(part.get("required"), bool):
+            if part.pop("required") and name not in schema.setdefault("required", []):
                 schema["required"].append(name)
             say(f"{place} is named in `required`, not marked itself")
-        _make_valid(one, f"{place}.", say)
-        if "default" in one and one["default"] is not None and not _accepts(one, one["default"]):
-            say(f"{place} no longer has the default {orjson.dumps(one.pop('default')).decode()}, which it rejects")
-    items = schema.get("items")
-    if isinstance(items, dict):
-        _make_valid(cast(Schema, items), f"{path}[].", say)
+        _make_valid(part, place, say)
+    if isinstance(schema.get("items"), dict):
+        _make_valid(schema["items"], f"{path}[]", say)
+    if path and schema.get("default") is not None and not _accepts(schema, schema["default"]):
+        say(f"{path} no longer has the default {orjson.dumps(schema.pop('default')).decode()}, which it rejects")
+
+
+def _parts(schema: Schema) -> dict[str, Schema]:
+    found = schema.get("properties")
+    parts = cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+    return {name: part for name, part in parts.items() if isinstance(part, dict)}
 
 
 def _accepts(schema: Schema, value: JsonValue) -> bool:

@@ -156,6 +156,8 @@ def _self_contained(source: Source) -> Edited | None:
     moved = [s for s in source.tree.body if s in moved or _touches(s, moved)]
     if any(isinstance(node, ast.Global) for node in source.nodes) or not all(_can_move(s, name) for s in moved):
         return None
+    if any("*" in module_names(statement) for statement in source.tree.body):  # what it brings is not known
+        return None
     spans = [_span(source, statement) for statement in moved]
     text = _inserted(source, [span for span in spans if span], wrap=name in source.hidden)
     # What nothing at module level reads any more is cut there.
@@ -192,7 +194,7 @@ def _touches(statement: ast.stmt, moved: Sequence[ast.stmt]) -> bool:
 
 
 def _can_move(statement: ast.stmt, name: str) -> bool:
-    if isinstance(statement, ast.ImportFrom) and (statement.module == "__future__" or statement.names[0].name == "*"):
+    if isinstance(statement, ast.ImportFrom) and statement.module == "__future__":
         return False
     return name not in {n.id for n in executed_at_once(statement) if isinstance(n, ast.Name)}
 
