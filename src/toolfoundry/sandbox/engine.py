@@ -29,12 +29,14 @@ from .world import World
 
 __all__ = ["Config", "Source", "compile_source", "serve"]
 
-FLUSH_S, FLUSH_BYTES, TICK_S = 0.005, 32 << 10, 0.01
+FLUSH_S, FLUSH_BYTES, FLUSH_CALLS, TICK_S = 0.005, 32 << 10, 16, 0.01
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]{6,16}(?=[ >,])")
 CPU, NOW = time.process_time, time.perf_counter  # the real ones: this module is imported before the clocks are replaced
 SET_TIMER = signal.setitimer
 ENCODE = json.JSONEncoder(ensure_ascii=False).encode  # json.dumps(ensure_ascii=False), but made once
-USES_CHANCE = re.compile("random|statistics|import_|exec|eval")  # everything that can reach `random` names one of these
+USES_CHANCE = re.compile(
+    r"\b(random|statistics|uuid|importlib|__import__|exec|eval)\b"
+)  # else `random` is out of reach
 
 Result = list[str | None]  # [kind, text]
 
@@ -212,7 +214,7 @@ class Engine:
         return text
 
     def serve(self, request: dict[str, Any]) -> None:
-        """Answers one request. Results leave when some 32 KB or five milliseconds of them have gathered."""
+        """Answers one request. Results leave when some have gathered: the host reads them while the next are made."""
         number = request["id"]
         if "state" in request:
             send(self.dump_state(number))
@@ -222,7 +224,7 @@ class Engine:
         size, stateful = 0, self.state is not None
         self.watch.start()
         for name, arguments in request["calls"]:
-            if size > FLUSH_BYTES or (results and NOW() - last > FLUSH_S):
+            if len(results) >= FLUSH_CALLS or size > FLUSH_BYTES or (results and NOW() - last > FLUSH_S):
                 send(json.dumps([number, results, False, 0]))
                 results, size, last = [], 0, NOW()
             result = self.call(name, arguments)
@@ -252,21 +254,24 @@ def describe(error: BaseException, chars: int) -> Result:
 
 def send(text: str) -> None:
     data = text.encode()
-    view = memoryview(len(data).to_bytes(4, "little") + data)
-    while view:
-        view = view[os.write(3, view) :]
+    data = len(data).to_bytes(4, "little") + data
+    sent = os.write(3, data)
+    while sent < len(data):
+        sent += os.write(3, memoryview(data)[sent:])
 
 
-def receive(held: bytearray) -> dict[str, Any]:
-    while len(held) < 4 or len(held) < 4 + int.from_bytes(held[:4], "little"):
-        piece = os.read(3, 1 << 16)
-        if not piece:
-            os._exit(0)  # the host is done, or gone
-        held += piece
-    end = 4 + int.from_bytes(held[:4], "little")
-    request = json.loads(held[4:end])
-    del held[:end]
-    return request
+def receive() -> dict[str, Any]:
+    """The next request; the host sends one at a time."""
+    data = os.read(3, 1 << 16)
+    while data and len(data) < (end := 4 + int.from_bytes(data[:4], "little")):
+        pieces, missing = [data], end - len(data)
+        while missing > 0 and (piece := os.read(3, min(missing, 1 << 20))):
+            pieces.append(piece)
+            missing -= len(piece)
+        data = b"".join(pieces) if missing <= 0 else b""
+    if not data:
+        os._exit(0)  # the host is done, or gone
+    return json.loads(str(data[4:], "utf-8"))
 
 
 def serve(sources: dict[str, Source], state: Any, config: Config, world: World, report: dict[str, int]) -> None:
@@ -276,9 +281,8 @@ def serve(sources: dict[str, Source], state: Any, config: Config, world: World, 
     world.start(config.epoch_ns, config.seed)
     engine = Engine(sources, state, config, world)
     random.setstate(engine.chance)
-    held = bytearray()
     send(json.dumps(report))
     while True:
-        request = receive(held)
+        request = receive()
         sys.setrecursionlimit(config.recursion)
         engine.serve(request)

@@ -17,6 +17,7 @@ import os
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -45,7 +46,13 @@ class Ready(NamedTuple):
     seconds: float
 
 
-Steps: TypeAlias = Generator[Ready | Future[None], bool, T]
+class Piece(NamedTuple):
+    """Wait for the next bytes of a worker, at most `FIRST_S`: b"" is its end, None that none came. One system call."""
+
+    sock: socket.socket
+
+
+Steps: TypeAlias = Generator[Ready | Piece | Future[None], Any, T]
 
 KINDS = {None, "raised", "timeout", "memory", "output", "unknown_tool"}
 HELLO_S = 20.0
@@ -71,8 +78,11 @@ def drive(steps: Steps[T]) -> T:
     """Runs a generator of waits in this thread."""
     try:
         wait = next(steps)
+        came: bytes | bool | None
         while True:
-            if isinstance(wait, Future):
+            if isinstance(wait, Piece):
+                came = _receive(wait.sock, 0)
+            elif isinstance(wait, Future):
                 wait.result()
                 came = True
             else:
@@ -92,8 +102,12 @@ async def adrive(steps: Steps[T]) -> T:
     loop = asyncio.get_running_loop()
     try:
         wait = next(steps)
+        came: bytes | bool | None
         while True:
-            if isinstance(wait, Future):
+            if isinstance(wait, Piece):
+                ready = await _ready(loop, Ready(wait.sock.fileno(), FIRST_S))
+                came = _receive(wait.sock, socket.MSG_DONTWAIT) if ready else None
+            elif isinstance(wait, Future):
                 await asyncio.wrap_future(wait)
                 came = True
             else:
@@ -103,6 +117,15 @@ async def adrive(steps: Steps[T]) -> T:
         return cast(T, done.value)
     finally:
         steps.close()
+
+
+def _receive(sock: socket.socket, flags: int) -> bytes | None:
+    try:
+        return sock.recv(1 << 16, flags)
+    except BlockingIOError:  # also after SO_RCVTIMEO
+        return None
+    except OSError:
+        return b""
 
 
 async def _ready(loop: asyncio.AbstractEventLoop, wait: Ready) -> bool:
@@ -227,7 +250,7 @@ class Template:
             "seed": seed,
         }
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        ours.setblocking(False)
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, int(FIRST_S * 1e6)))
         worker = Worker(ours)
         try:
             try:
@@ -341,14 +364,18 @@ class Worker:
             case _:
                 raise Lost("killed", KILLED)
 
-    def _answer(self, result: Any, limits: SandboxLimits) -> Answer:
-        match result:
-            case [None | str() as kind, str(text)] if kind in KINDS:
-                if kind is None and len(text) > limits.output_bytes:
-                    raise Lost("killed", KILLED)
-                return kind, text if kind is None else text[: limits.error_chars + 200]
-            case _:
-                raise Lost("killed", KILLED)
+    @staticmethod
+    def _answer(result: Any, limits: SandboxLimits) -> Answer:
+        try:
+            kind, text = result
+            if kind in KINDS and type(text) is str:
+                if kind is not None:
+                    return kind, text[: limits.error_chars + 200]
+                if len(text) <= limits.output_bytes:
+                    return None, text
+        except (TypeError, ValueError):  # not a pair, or a kind that cannot be looked up
+            pass
+        raise Lost("killed", KILLED)
 
     @staticmethod
     def _parse(frame: bytes) -> Any:
@@ -358,12 +385,12 @@ class Worker:
             raise Lost("killed", KILLED) from None
 
     def _send(self, request: dict[str, Any]) -> Steps[None]:
-        data = json.dumps(request).encode()
+        data = exact_json(request)
         view = memoryview(len(data).to_bytes(4, "little") + data)
         end = 0.0
         while True:
             try:
-                view = view[self.sock.send(view) :]
+                view = view[self.sock.send(view, socket.MSG_DONTWAIT) :]
             except BlockingIOError:
                 end = end or time.monotonic() + HELLO_S
                 if time.monotonic() > end:
@@ -380,26 +407,26 @@ class Worker:
         Most calls are quick: patience is made only when the first piece has not come soon, or was not all.
         """
         patience: Patience | None = None
-        seconds, late, last = min(FIRST_S, limits.call_s / 4) if limits else HELLO_S, False, False
-        while (frame := self._take(cap)) is None:
-            if limits is not None and late:
-                patience = patience or Patience(self.pid, limits, seconds)
-                last = patience.ended()
-                seconds = 0 if last else patience.seconds
-            late = True
-            if (yield Ready(self.sock.fileno(), seconds)):
-                try:
-                    piece = self.sock.recv(1 << 16)
-                except OSError:
-                    piece = b""
-                if not piece:
-                    raise Lost("killed", KILLED)
-                self.held += piece
-            elif limits is None:
-                raise Lost("killed", "the worker does not answer")
-            elif last:
+        ended = False
+        piece: bytes | None = None if self.held else (yield Piece(self.sock))
+        while True:
+            if piece == b"":
+                raise Lost("killed", KILLED)
+            self.held += piece or b""
+            if (frame := self._take(cap)) is not None:
+                return frame
+            if limits is None:
+                seconds = HELLO_S
+            elif ended:
                 raise Lost("timeout", f"the call took longer than {limits.call_s:g} s")
-        return frame
+            else:
+                patience = patience or Patience(self.pid, limits, FIRST_S)
+                ended = patience.ended()
+                seconds = 0 if ended else patience.seconds
+            came = yield Ready(self.sock.fileno(), seconds)
+            if not came and limits is None:
+                raise Lost("killed", "the worker does not answer")
+            piece = _receive(self.sock, socket.MSG_DONTWAIT) if came else None
 
     def _take(self, cap: int) -> bytes | None:
         """A whole frame from what has been received, or None."""
@@ -453,17 +480,25 @@ def _is_runnable(pid: int) -> bool:
         return True
 
 
-def payload(sources: Mapping[str, str], state: Any) -> bytes:
-    """Sources and state as a template reads them.
+def exact_json(value: Any) -> bytes:
+    """The value as JSON that Python reads back as the same value. Raises TypeError for what JSON cannot hold.
 
-    The fast parser writes NaN as null and refuses big numbers and surrogates; then the standard library's does it.
+    The fast writer makes null of NaN, and refuses big numbers and lone surrogates; the slow one writes them.
     """
-    whole = {"sources": dict(sources), "state": state}
     with contextlib.suppress(TypeError):
-        fast = orjson.dumps(whole)
-        if state is None or b"null" not in fast:
+        fast = orjson.dumps(value, option=_STRICT)
+        if b"null" not in fast:
             return fast
-    return json.dumps(whole).encode()
+    return json.dumps(value).encode()
+
+
+_STRICT = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
+
+
+def payload(sources: Mapping[str, str], state: Any) -> bytes:
+    """Sources and state as a template reads them."""
+    sources = dict(sources)
+    return exact_json({"sources": sources} if state is None else {"sources": sources, "state": state})
 
 
 def missing(report: Mapping[str, int], required: Iterable[str]) -> list[str]:

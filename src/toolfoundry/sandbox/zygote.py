@@ -137,7 +137,7 @@ def template(channel: int, payload: int) -> NoReturn:
     soft_limit(resource.RLIMIT_AS, LOAD_BYTES)
     loads = json.loads(data)
     sources = {name: engine.compile_source(text) for name, text in loads["sources"].items()}
-    loaded = sources, loads["state"]
+    loaded = sources, loads.get("state")
     del data, loads
     soft_limit(resource.RLIMIT_CPU, resource.RLIM_INFINITY)
     soft_limit(resource.RLIMIT_AS, resource.RLIM_INFINITY)
