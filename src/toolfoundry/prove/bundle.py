@@ -19,6 +19,7 @@ _MODULES = (
     "prove/judge",
     "prove/instrument",
     "prove/proposals",
+    "prove/pools",
     "prove/engine",
 )
 _ABSENT = ("toolfoundry", "pydantic", "orjson", "__future__")

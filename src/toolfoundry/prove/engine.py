@@ -25,9 +25,10 @@ from typing import Any
 from toolfoundry.answers import holds, published_match, spelling
 from toolfoundry.prove.instrument import OutOfSteps, Trace, rewrite
 from toolfoundry.prove.judge import brought, computed, guessed, honest, replaced, reports_error
-from toolfoundry.prove.origins import Path, cost, leaves, said, schema_at, sources, told
-from toolfoundry.prove.proposals import Arguments, Proposals, all_parts, numbers_in
-from toolfoundry.prove.shapes import Fresh, kind, valid
+from toolfoundry.prove.origins import Path, cost, leaves, said, schema_at, sources
+from toolfoundry.prove.pools import Pools
+from toolfoundry.prove.proposals import Arguments, Proposals, all_parts
+from toolfoundry.prove.shapes import Fresh, valid
 from toolfoundry.types import Answer
 
 _KEPT = 6  # calls returned for one answer
@@ -110,92 +111,6 @@ def _copied(value: Any) -> Any:
     return [_copied(item) for item in value] if isinstance(value, list) else value
 
 
-def _phrases(question: str) -> list[str]:
-    """The runs of one to six words of a question that neither begin nor end with a filler word."""
-    found = re.findall(r"[\w'’\-.&]+", question)
-    runs = (found[i : i + size] for size in (2, 3, 1, 4, 5, 6) for i in range(len(found) - size + 1))
-    return list(dict.fromkeys(" ".join(run).strip(".'’") for run in runs if told(run[0]) and told(run[-1])))
-
-
-class Pools:
-    """Values to try, from the question, earlier answers, the schema and the source, in this order."""
-
-    def __init__(self, subject: Subject, question: str, texts: Sequence[str]) -> None:
-        self.subject, self.answers = subject, list(dict.fromkeys(texts))
-        self.phrases = _phrases(question)
-        parts = [part for text in self.answers for part in text.split(", ") if ", " in text]
-        quoted = re.findall(r"'([^']{1,60})'|\"([^\"]{1,60})\"", json.dumps(subject.schema, ensure_ascii=False))
-        constants = [c for c in subject.constants if isinstance(c, str) and len(c) < 80]
-        words = [word for pair in quoted for word in pair if word]
-        self.texts = list(dict.fromkeys([*self.answers, *parts, *constants, *words]))
-        self.numbers = list(dict.fromkeys(n for text in [*self.answers, question] for n in numbers_in(text)))
-        self.sizes = [numbers_in(text)[0] for text in self.answers if len(numbers_in(text)) == 1]
-        self.constants = [c for c in subject.constants if isinstance(c, int | float)] + [0, 1, 2, 3, 4, 5, 10]
-        operands = list(dict.fromkeys([*self.sizes, *self.numbers]))[:7]
-        self.expressions = [" + ".join(map(str, self.sizes))] if len(self.sizes) > 2 else []
-        self.expressions += [f"{a} {op} {b}" for a, b in itertools.permutations(operands, 2) for op in "+-*/"]
-
-    def values(self, path: Path) -> list[Any]:
-        """What to try at one place of the arguments, best first."""
-        spec = schema_at({"properties": self.subject.parameters}, path)
-        spec = spec if isinstance(spec, dict) else {}
-        if spec.get("enum"):
-            return list(spec["enum"])
-        match kind(spec):
-            case "boolean":
-                return [True, False]
-            case "integer":
-                return [int(n) for n in [*self.numbers, *self.constants] if n == int(n)][:80]
-            case "number":
-                return [*self.numbers, *self.constants][:80]
-            case "array":
-                return list(self._lists(spec.get("items")))
-            case "object":
-                named = {"abcdefgh"[i]: n for i, n in enumerate(self.sizes[:8])}
-                return [] if spec.get("properties") else [named, {}]
-            case _:
-                return [*self.texts, *map(str, self.numbers[:10]), *self.phrases]
-
-    def _lists(self, items: Any) -> Iterator[list[Any]]:
-        wanted = kind(items)
-        if isinstance(items, dict) and items.get("enum"):
-            yield from ([option] for option in items["enum"])
-            yield list(items["enum"])
-            return
-        if wanted in ("number", "integer", None):
-            for pool in (self.sizes, self.numbers):
-                yield from _choices(pool)
-        if wanted in ("string", None):
-            for pool in (self.answers, [str(n) for n in self.sizes]):
-                yield from _choices(pool)
-            yield from ([text] for text in self.texts[:60])
-            yield from map(list, itertools.combinations(self.texts[:10], 2))
-        if wanted == "array":
-            yield from ([list(pair)] for pair in itertools.permutations(self.numbers[:5], 2))
-            yield [list(self.sizes)]
-        if wanted == "object":
-            properties: Arguments = items.get("properties") or {}
-            for numbers in itertools.chain(_choices(self.sizes), _choices(self.numbers)):
-                for label in ("{}", "({})"):
-                    yield [
-                        {
-                            name: n if kind(part) in ("number", "integer") else label.format("abcdefghijkl"[i % 12])
-                            for name, part in properties.items()
-                        }
-                        for i, n in enumerate(numbers)
-                    ]
-
-
-def _choices(pool: Sequence[Any]) -> Iterator[list[Any]]:
-    """All of a pool, then pairs and triples in every order, then one at a time."""
-    if pool:
-        yield list(pool)
-    if len(pool) <= 9:
-        for size in (2, 3):
-            yield from map(list, itertools.islice(itertools.permutations(pool, size), 140))
-    yield from ([item] for item in pool)
-
-
 class Hunt:
     """What is known about one answer: calls that give it, that only quote it, that meet the published rule."""
 
@@ -231,7 +146,9 @@ class Search:
             Hunt(answer, [k for k in known if k[0] != goal], texts.count(spelling(answer)))
             for goal, answer in targets.items()
         ]
-        self.pools = Pools(subject, question, [text for _, texts in known for text in texts])
+        others = known if len(targets) > 1 else self.hunts[0].known  # its own answer would only be quoted
+        said = [text for _, told in others for text in told]
+        self.pools = Pools(subject.schema, subject.parameters, subject.constants, question, said, texts)
         self.fresh = Fresh()
         self.proposals = Proposals(
             {"properties": subject.parameters}, subject.defaults, self.fresh, self.pools.texts, self.pools.expressions
@@ -265,20 +182,20 @@ class Search:
     def go(self) -> None:
         """Runs until every answer has a proof that a model could find, or the budget is used up."""
         edges, parents, unused = set[Any](), list[Arguments](), list[Arguments]()
-        pending: Iterator[Arguments] = iter(())
+        pending = self._likely()
         rounds, rng = 0, random.Random(0)
         while any(hunt.open(self.subject.runs) for hunt in self.hunts):
             if self.subject.runs >= self.max_runs or self.steps >= self.max_steps:
                 return
-            if not self.queue:
-                for mutant in itertools.islice(pending, 50):
+            while not self.queue and (mutants := list(itertools.islice(pending, 50))):
+                for mutant in mutants:
                     self.push(mutant, 0)
-                if not self.queue:
-                    if rounds > 40:
-                        return
-                    base, unused = unused or parents[:], []
-                    pending = self._mutants(base[::-1][:12], rounds, rng)
-                    rounds += 1
+            if not self.queue:
+                if rounds > 40:
+                    return
+                base, unused = unused or parents[:], []
+                pending = self._mutants(base[::-1][:12], rounds, rng)
+                rounds += 1
                 continue
             _, _, arguments = heapq.heappop(self.queue)
             content = self.subject.run(arguments)
@@ -301,6 +218,13 @@ class Search:
                         self.push(other, penalty - len(new))
                 except (Exception, OutOfSteps):  # operands are the tool's own objects: comparing them can do anything
                     continue
+
+    def _likely(self) -> Iterator[Arguments]:
+        """The required arguments, each with the few values that question and answers suggest for it."""
+        required = [name for name in self.subject.parameters if name in self.subject.required]
+        pools = [self.pools.likely((name,)) for name in required]
+        for values in itertools.islice(itertools.product(*pools), 300 if required else 0):
+            yield dict(zip(required, values, strict=True))
 
     def _mutants(self, parents: list[Arguments], rounds: int, rng: random.Random) -> Iterator[Arguments]:
         """Values of the pools at each place of the parents: in order at first, then several at once at random."""
