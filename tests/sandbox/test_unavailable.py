@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from toolfoundry.errors import SandboxUnavailable
-from toolfoundry.sandbox import Sandbox, harden, pool, process, selftest
+from toolfoundry.errors import SandboxError, SandboxUnavailable
+from toolfoundry.sandbox import Sandbox, Session, harden, pool, process, selftest
 
 SOURCE = "def f():\n    return 1\n"
 
@@ -60,6 +60,25 @@ def test_a_kernel_without_pidfd_is_refused(monkeypatch):
     monkeypatch.setattr(os, "pidfd_open", pidfd_open)
     with pytest.raises(SandboxUnavailable, match="pidfd_open"):
         refusal()
+
+
+def test_a_machine_without_room_is_our_error(monkeypatch):
+    """When no worker at all can be made, that is an error of ours and no tool is charged with it."""
+    with Sandbox() as box:
+        monkeypatch.setattr(process, "_pass", lambda channel, message, descriptors: iter(()))  # requests get lost
+        with pytest.raises(SandboxError, match="no worker can be made"):
+            box.call(SOURCE, "f", {})
+        monkeypatch.undo()
+        assert box.call(SOURCE, "f", {}).content == "1"
+
+
+def test_a_source_that_cannot_be_loaded_is_charged():
+    """When only these sources bring the template down, every call of them is `killed`, and other sessions go on."""
+    with Sandbox() as box:
+        box.call(SOURCE, "f", {})
+        with Session(box, b"whatever brings its parser down", False, 0, box.limits) as session:
+            assert session.call("f", {}).error == "killed: the source brought down the process that compiles it"
+        assert box.call(SOURCE, "f", {}).content == "1"
 
 
 def test_an_interpreter_that_does_not_start_is_refused(monkeypatch):

@@ -1,7 +1,7 @@
 """Takes rights away from the calling process, for good: Linux on x86-64 and aarch64, by ctypes alone, no root needed.
 
 Two steps. `confine_template` is for the process that parses tool sources and forks workers: no files, no sockets, no
-programs, no signals, but fork. `confine_worker` is for the process that runs tool code: what is left are 25 system
+programs, no signals, but fork. `confine_worker` is for the process that runs tool code: what is left are 27 system
 calls on its own memory, timer and clock, reading descriptor 3, and writing 1 to 3. It takes nothing on trust: it
 measures what holds and reports it, and the host uses no worker whose report is short.
 

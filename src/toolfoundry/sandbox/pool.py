@@ -49,6 +49,7 @@ REQUIRED = (
 )
 """What a worker must report to hold. `landlock` (a second wall round files) and `not_root` are not required."""
 
+HONEST = payload({"f": "def f(): return 1"}, None)
 CHUNK = 256  # calls that a worker gets at once
 TEMPLATES = 64  # templates kept though no session uses them
 ONE_OFF_SESSIONS = 64  # sources that `Sandbox.call` keeps a session for
@@ -212,6 +213,12 @@ class Sandbox:
         """Lets tool code try what is forbidden, in workers like all others."""
         from toolfoundry.sandbox.selftest import TRIALS, succeeded
 
+        try:
+            yield from self._make_any_worker()
+        except SandboxUnavailable:
+            raise
+        except SandboxError as error:
+            raise SandboxUnavailable(f"the sandbox cannot start: {error}") from None
         session = self.session(TRIALS, limits=SandboxLimits())
         try:
             results = yield from session.steps([(name, {}) for name in TRIALS])
@@ -296,7 +303,19 @@ class Sandbox:
                 )
             self.report = worker.report
             return template, worker
+        if session.payload == HONEST:
+            raise SandboxError(
+                "no worker can be made: is the machine out of memory or processes, or older than Linux 5.9?"
+            )
+        yield from self._make_any_worker()
         raise reason
+
+    def _make_any_worker(self) -> Steps[None]:
+        """Raises SandboxError if the machine, and not some source, is to blame for a worker that cannot be made."""
+        honest = Session(self, HONEST, False, 0, SandboxLimits())
+        template, worker = yield from self.spawn(honest)
+        worker.kill()
+        self.leave_template(honest.key, template)
 
     # --- turns and places ---------------------------------------------------------------------------------------------
 
