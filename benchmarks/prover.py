@@ -128,7 +128,9 @@ def with_foreign(spec: EnvSpec, bank: list[EnvSpec]) -> EnvSpec:
             if _foreign(goal.answer, other.answer, source + " " + spec.scenario.question, own)
         ]
         if fitting:
-            extra.append(Goal(id=f"foreign-{goal.id}", tool=goal.tool, answer=draw.choice(fitting), needs=None))
+            answer = draw.choice(fitting)
+            own.add(spelling(answer).lower())  # no answer twice in a task: one could be told by the other
+            extra.append(Goal(id=f"foreign-{goal.id}", tool=goal.tool, answer=answer, needs=None))
     goals = [goal.model_copy(update={"needs": None}) for goal in spec.goals]
     return spec.replace(goals=(*goals, *extra), gold_calls=None)
 

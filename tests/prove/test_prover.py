@@ -7,7 +7,7 @@ import pytest
 
 from prove.toolbox import environment, single, tool
 from toolfoundry.prove import fair, prove, prove_all, reason_against, summarise
-from toolfoundry.types import EnvSpec, ToolCall
+from toolfoundry.types import EnvSpec, ToolCall, ToolResult
 
 RIVER = "def river(town: str):\n    return {'Bad Ems': 'Lahn', 'Trier': 'Mosel'}.get(town, 'unknown')"
 SPA = "def spa(state: str):\n    return {'spas': ['Bad Ems']} if state.lower() == 'hesse' else {'error': 'none'}"
@@ -195,6 +195,72 @@ def test_hostile_tools_prove_nothing(name, sandbox):
     assert status(proved, "g1").status != "proved"
     assert status(proved, "g1").reason
     assert status(proved, "g2").status == "proved"
+
+
+ODD = {
+    "reference to the network": {"town": {"$ref": "http://127.0.0.1:9/schema.json"}},
+    "options that are none": {"town": {"type": "string", "enum": 5}},
+    "bounds that are none": {"town": {"type": "array", "minItems": "two"}},
+    "anything": {"town": True},
+    "nothing": {"town": False},
+    "an endless pattern": {"town": {"type": "string", "pattern": "^(a+)+(b{50}){50}$"}},
+    "a broken pattern": {"town": {"type": "string", "pattern": "(["}},
+    "a deep default": {"town": {"type": "object", "default": {"a": [[[[[{}]]]]]}}},
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_schemas_break_nothing(name, sandbox):
+    """Whatever the schema of one tool is, the prover ends with a status and the other tools are proved."""
+    odd = tool("def f(town: str):\n    return 'Mosel' if town == 'Trier' else 'unknown'", **ODD[name])
+    proved = prove(environment("At Trier?", [("f", "Mosel"), ("river", "Mosel")], [odd, tool(RIVER)]), sandbox)
+    assert (status(proved, "g1").status == "proved") == (name == "anything")
+    assert status(proved, "g2").status == "proved"
+
+
+class TakenOver:
+    """A sandbox whose search says what a hostile tool made it say; replays are real."""
+
+    def __init__(self, box, content):
+        self.box, self.content = box, content
+
+    def session(self, sources, **options):
+        return self if "search" in sources else self.box.session(sources, **options)
+
+    def batch(self, calls):
+        return [ToolResult(call_id="", content=self.content) for _ in calls]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "no JSON",
+        "[]",
+        '{"found": 7}',
+        '{"found": {"g1": {"town": "Trier"}}}',
+        '{"found": {"g1": [7, null, "x", {"town": 1e308}, {"a": 1}]}}',
+        '{"found": {"g1": [' + '{"town":' * 200 + "1" + "}" * 200 + "]}}",
+        '{"found": {"g1": [{"town": "' + "x" * 100_000 + '"}]}}',
+        '{"found": {"g9": [{"town": "Trier"}]}, "problem": ["' + "y" * 1000 + '"]}',
+    ],
+)
+def test_a_search_that_was_taken_over_proves_nothing(content, sandbox):
+    """Whatever text comes back from the search, the prover ends with a status, and believes only the replay."""
+    spec = single("def f(town: str):\n    return 'Mosel' if town == 'Prüm' else 'unknown'", "Mosel")
+    assert status(prove(spec, TakenOver(sandbox, content))).status == "not_found"
+
+
+def test_a_true_call_counts_whoever_says_it(sandbox):
+    """A call that the replay confirms is a proof, also from a search that was taken over."""
+    spec = single("def f(town: str):\n    return 'Mosel' if town == 'Prüm' else 'unknown'", "Mosel")
+    content = '{"found": {"g1": [{"town": "Prüm"}]}}'
+    assert status(prove(spec, TakenOver(sandbox, content))).status == "proved"
 
 
 def test_known_gold_calls_are_kept(sandbox):

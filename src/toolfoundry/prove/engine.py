@@ -156,7 +156,6 @@ class Search:
         self.seen, self.held = set[str](), dict[str, list[bool]]()
         self.queue: list[tuple[int, int, Arguments]] = []
         self.steps = 0
-        self.results = set[str]()
 
     def push(self, arguments: Arguments, priority: int) -> None:
         key = json.dumps(arguments, sort_keys=True, default=repr)

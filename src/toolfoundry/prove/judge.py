@@ -147,8 +147,9 @@ def _shape(content: str, arguments: dict[str, Any]) -> str:
 
 def _variants(answer: Answer, arguments: dict[str, Any], schema: Any) -> Iterator[dict[str, Any]]:
     """The same call with other data around the answer: other numbers, other order, never other modes."""
-    found = [(p, v) for p, v in leaves(arguments) if "enum" not in (schema_at(schema, p) or {})]
-    numbers = [(p, v) for p, v in found if isinstance(v, int | float) and not isinstance(v, bool)]
+    described = ((path, value, schema_at(schema, path)) for path, value in leaves(arguments))
+    found = [(path, value) for path, value, spec in described if not (isinstance(spec, dict) and "enum" in spec)]
+    numbers = [(p, v) for p, v in found if isinstance(v, int | float) and not isinstance(v, bool) and abs(v) < 1e15]
     for sign in (1, -1):
         for scale in (1, 3):
             for path, value in numbers:

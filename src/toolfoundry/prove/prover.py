@@ -31,6 +31,7 @@ from toolfoundry.prove.sequence import Placed, Proven, in_order, tells
 from toolfoundry.prove.shapes import Fresh
 from toolfoundry.prove.static import missing_words, never_returned
 from toolfoundry.sandbox import Sandbox, SandboxLimits, Session
+from toolfoundry.schemas import SchemaError, compile_schema
 from toolfoundry.types import EnvSpec, Goal, GoalProof, Proof, ToolCall, ToolResult
 
 __all__ = ["prove", "prove_all"]
@@ -87,6 +88,7 @@ class _Task:
         self.schemas: dict[str, Any] = {name: tool.signature.parameters for name, tool in self.tools.items()}
         self.answers = {goal.id: spelling(goal.answer) for goal in spec.goals}
         self.sources = {name: tool.source for name, tool in self.tools.items()}
+        self.validators = {name: _validator(schema) for name, schema in self.schemas.items()}
         self.problems = dict[str, str]()  # goal -> why no search was possible
         self.fresh = Fresh()
 
@@ -159,7 +161,7 @@ class _Task:
     ) -> _Verdict:
         """The verdict with one more call: a proof, or the first that meets the published rule with its flaw."""
         content, schema = result.content, self.schemas[goal.tool]
-        if result.error is not None:
+        if result.error is not None or self.validators[goal.tool] is None:
             return verdict
         echo, told = brought(goal.answer, arguments), sources(arguments, schema, self.question, self._others(goal))
         flaw = ""
@@ -167,7 +169,7 @@ class _Task:
             flaw = "only an error report says it"
         elif not holds(goal.answer, content):
             flaw = "it stands in the result only as a part of other words or numbers"
-        elif not _fits(arguments, schema):
+        elif not self.fits(goal, arguments):
             flaw = "only arguments that the schema forbids give it"
         elif guessed(goal.answer, arguments, told, self.sources[goal.tool]):
             flaw = "it is calculated from numbers that nobody told"
@@ -180,6 +182,11 @@ class _Task:
         if verdict.published is None and published_match(self.answers[goal.id], content):
             return verdict._replace(published=arguments, flaw=flaw)
         return verdict
+
+    def fits(self, goal: Goal, arguments: dict[str, Any]) -> bool:
+        """Whether the schema of the goal's tool allows the arguments."""
+        validator = self.validators[goal.tool]
+        return validator is not None and validator.is_valid(arguments)
 
     def _others(self, goal: Goal) -> list[tuple[str, list[str]]]:
         return [(other, [answer]) for other, answer in self.answers.items() if other != goal.id]
@@ -258,6 +265,8 @@ class _Task:
         tool = self.tools[goal.tool]
         if verdict.published is not None:
             return GoalProof(goal=goal.id, status="published_only", reason=verdict.flaw)
+        if self.validators[goal.tool] is None:
+            return GoalProof(goal=goal.id, status="not_found", reason="the tool's schema is no JSON Schema")
         if reason := never_returned(tool, goal.answer):
             return GoalProof(goal=goal.id, status="unsolvable", reason=reason)
         reason = self.problems.get(goal.id) or f"no call in {_SEARCH_RUNS} runs gave it"
@@ -282,11 +291,11 @@ class _FreePlaces:
             others = (
                 replaced(call.arguments, path, self.task.fresh.like(value, spec, self.task.question)) for _ in range(2)
             )
-            self.known[key] = all(self._proves(target, schema, other) for other in others)
+            self.known[key] = all(self._proves(target, other) for other in others)
         return self.known[key]
 
-    def _proves(self, goal: Goal, schema: dict[str, Any], arguments: dict[str, Any]) -> bool:
-        if brought(goal.answer, arguments) or not _fits(arguments, schema):
+    def _proves(self, goal: Goal, arguments: dict[str, Any]) -> bool:
+        if brought(goal.answer, arguments) or not self.task.fits(goal, arguments):
             return False
         content = _run(self.session, goal.tool, arguments)
         return content is not None and holds(goal.answer, content) and not reports_error(content)
@@ -297,11 +306,11 @@ def _run(session: Session, tool: str, arguments: dict[str, Any]) -> str | None:
     return result.content if result.error is None else None
 
 
-def _fits(arguments: dict[str, Any], schema: dict[str, Any]) -> bool:
+def _validator(schema: dict[str, Any]) -> jsonschema_rs.Validator | None:
     try:
-        return jsonschema_rs.is_valid(schema, arguments)
-    except ValueError:  # the schema itself is broken: the gates report that
-        return True
+        return compile_schema(schema)
+    except SchemaError:
+        return None
 
 
 def _json(arguments: dict[str, Any]) -> str:
@@ -317,5 +326,19 @@ def _parsed(text: str) -> dict[str, Any]:
 
 
 def _calls(found: Any) -> list[dict[str, Any]]:
-    """The calls in what a search gave for one goal."""
-    return [call for call in found if isinstance(call, dict)][:12] if isinstance(found, list) else []
+    """The calls in what a search gave for one goal, without monsters."""
+    calls = [call for call in found if isinstance(call, dict)] if isinstance(found, list) else []
+    return [call for call in calls[:12] if _depth(call) <= 30 and len(orjson.dumps(call)) <= 16_000]
+
+
+def _depth(value: Any) -> int:
+    depth, level = 0, [value]
+    while level:
+        depth += 1
+        level = [
+            item
+            for container in level
+            if isinstance(container, dict | list)
+            for item in (container.values() if isinstance(container, dict) else container)
+        ]
+    return depth

@@ -24,6 +24,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "object": (dict,),
     "null": (type(None),),
 }
+_LONGEST = 200  # characters of a text made from a pattern
 _FORMATS = {
     "date": "2020-01-{:02d}",
     "date-time": "2020-01-{:02d}T00:00:00Z",
@@ -141,12 +142,10 @@ class Fresh:
 
 
 def matching(pattern: str) -> str | None:
-    """A short text that a regular expression matches, for patterns without look-around and back references."""
+    """A short text that a plain regular expression matches; it is not tried, since patterns may take for ever."""
     try:
-        parsed = re._parser.parse(pattern)  # type: ignore[attr-defined]  # the only parser there is
-        text = _generate(parsed)
-        return text if re.search(pattern, text) else None
-    except (re.error, RecursionError, OverflowError, KeyError):
+        return _generate(re._parser.parse(pattern))  # type: ignore[attr-defined]  # the only parser there is
+    except (re.error, RecursionError, OverflowError, KeyError, StopIteration):
         return None
 
 
@@ -162,14 +161,14 @@ def _generate(parsed: Any) -> str:
                 text += _member(detail)
             case "MAX_REPEAT" | "MIN_REPEAT" | "POSSESSIVE_REPEAT":
                 least, most, part = detail
-                text += _generate(part) * min(least or (1 if most else 0), 50)
+                text += (_generate(part) * min(least or (1 if most else 0), 50))[:_LONGEST]
             case "SUBPATTERN":
                 text += _generate(detail[3])
             case "BRANCH":
                 text += _generate(detail[1][0])
             case _:
                 pass
-    return text
+    return text[:_LONGEST]
 
 
 def _member(options: Any) -> str:
