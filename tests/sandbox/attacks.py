@@ -771,6 +771,7 @@ add(
         migrate_pages="256, {HOSTPID}, 1, b'\\0' * 8, b'\\0' * 8",
         kcmp="312, {HOSTPID}, {HOSTPID}, 0, 0, 0",
         x32_abi="0x40000000 + 1, 1, b'x', 1",
+        clock_of_host="228, (~{HOSTPID} << 3) | 2, b'\\0' * 16",
         not_a_call="10 ** 6",
         negative_call="-1",
     ),

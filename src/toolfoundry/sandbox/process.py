@@ -1,62 +1,41 @@
 """The host's side of the processes: start a zygote, ask for templates and workers, exchange frames with a worker.
 
-Everything that waits is a generator which yields what it waits for, a `Ready` or a future, and is told whether it came
-in time; `drive` runs one in a thread, `adrive` in an event loop. So there is one implementation for both.
-
 All that comes from a worker is hostile: frames are capped before they are read, parsed by a strict parser, and
 checked; whatever is wrong with one, the worker counts as lost.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import importlib.util
 import json
 import os
-import select
 import signal
 import socket
 import struct
 import subprocess
 import sys
 import time
-from collections.abc import Generator, Iterable, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
+from typing import Any, TypeAlias, cast
 
 import orjson
 
 from toolfoundry.errors import SandboxError, SandboxUnavailable
 from toolfoundry.sandbox.limits import SandboxLimits
+from toolfoundry.sandbox.waits import FIRST_S, Piece, Ready, Steps, receive
 
-__all__ = ["Call", "Lost", "Ready", "Steps", "Template", "Worker", "Zygote", "adrive", "drive"]
+__all__ = ["Answer", "Call", "Lost", "Template", "Worker", "Zygote", "missing", "payload"]
 
-T = TypeVar("T")
 Call: TypeAlias = tuple[str, Mapping[str, Any]]
 Answer: TypeAlias = tuple[str | None, str]  # (kind of error or None, text)
 
 
-class Ready(NamedTuple):
-    """Wait until a descriptor can be read, at most so many seconds. Descriptor -1 is none: just wait."""
-
-    descriptor: int
-    seconds: float
-
-
-class Piece(NamedTuple):
-    """Wait for the next bytes of a worker, at most `FIRST_S`: b"" is its end, None that none came. One system call."""
-
-    sock: socket.socket
-
-
-Steps: TypeAlias = Generator[Ready | Piece | Future[None], Any, T]
-
 KINDS = {None, "raised", "timeout", "memory", "output", "unknown_tool"}
 HELLO_S = 20.0
-PAUSE_S, FIRST_S = 0.002, 0.02
+PAUSE_S = 0.002
 SLACK_S = 0.03  # a worker interrupts its call within two ticks of 10 ms of its limit
 FRAME_FACTOR = 6  # JSON may write one byte as six characters
 
@@ -72,78 +51,6 @@ except Exception as error:
     import json
     os.write(int(sys.argv[3]), json.dumps({"error": f"{type(error).__name__}: {error}"}).encode())
 """  # the packages are named but not run: the zygote holds the standard library, and of ToolFoundry only its own side
-
-
-def drive(steps: Steps[T]) -> T:
-    """Runs a generator of waits in this thread."""
-    try:
-        wait = next(steps)
-        came: bytes | bool | None
-        while True:
-            if isinstance(wait, Piece):
-                came = _receive(wait.sock, 0)
-            elif isinstance(wait, Future):
-                wait.result()
-                came = True
-            else:
-                poll = select.poll()
-                if wait.descriptor >= 0:
-                    poll.register(wait.descriptor, select.POLLIN)
-                came = bool(poll.poll(max(0.0, wait.seconds) * 1000))
-            wait = steps.send(came)
-    except StopIteration as done:
-        return cast(T, done.value)
-    finally:
-        steps.close()
-
-
-async def adrive(steps: Steps[T]) -> T:
-    """Runs a generator of waits in the running event loop. Cancelling is safe: the generator is closed."""
-    loop = asyncio.get_running_loop()
-    try:
-        wait = next(steps)
-        came: bytes | bool | None
-        while True:
-            if isinstance(wait, Piece):
-                ready = await _ready(loop, Ready(wait.sock.fileno(), FIRST_S))
-                came = _receive(wait.sock, socket.MSG_DONTWAIT) if ready else None
-            elif isinstance(wait, Future):
-                await asyncio.wrap_future(wait)
-                came = True
-            else:
-                came = await _ready(loop, wait)
-            wait = steps.send(came)
-    except StopIteration as done:
-        return cast(T, done.value)
-    finally:
-        steps.close()
-
-
-def _receive(sock: socket.socket, flags: int) -> bytes | None:
-    try:
-        return sock.recv(1 << 16, flags)
-    except BlockingIOError:  # also after SO_RCVTIMEO
-        return None
-    except OSError:
-        return b""
-
-
-async def _ready(loop: asyncio.AbstractEventLoop, wait: Ready) -> bool:
-    came: asyncio.Future[bool] = loop.create_future()
-
-    def settle(value: bool) -> None:
-        if not came.done():
-            came.set_result(value)
-
-    if wait.descriptor >= 0:
-        loop.add_reader(wait.descriptor, settle, True)
-    timer = loop.call_later(max(0.0, wait.seconds), settle, False)
-    try:
-        return await came
-    finally:
-        timer.cancel()
-        if wait.descriptor >= 0:
-            loop.remove_reader(wait.descriptor)
 
 
 class Lost(Exception):
@@ -426,7 +333,7 @@ class Worker:
             came = yield Ready(self.sock.fileno(), seconds)
             if not came and limits is None:
                 raise Lost("killed", "the worker does not answer")
-            piece = _receive(self.sock, socket.MSG_DONTWAIT) if came else None
+            piece = receive(self.sock, socket.MSG_DONTWAIT) if came else None
 
     def _take(self, cap: int) -> bytes | None:
         """A whole frame from what has been received, or None."""
