@@ -88,7 +88,8 @@ def _both(one: ToolResult, other: ToolResult) -> str:
     """Two results, from a little before the place where they part."""
     same = next((i for i, (a, b) in enumerate(zip(one.text, other.text, strict=False)) if a != b), 0)
     start = max(0, same - 40)
-    return f"{one.text[start : start + 120]} / {other.text[start : start + 120]}"
+    cut = "…" if start else ""
+    return f"{cut}{one.text[start : start + 120]} / {cut}{other.text[start : start + 120]}"
 
 
 def _differs(one: ToolResult, other: ToolResult) -> bool:

@@ -12,7 +12,17 @@ from typing import Literal, NamedTuple
 from toolfoundry.metrics import Summary
 from toolfoundry.types import Record, ScenarioKind
 
-__all__ = ["EnvironmentReport", "Finding", "Gate", "GateReport", "QualityReport", "Severity", "Statistics", "Verdict"]
+__all__ = [
+    "EnvironmentReport",
+    "Finding",
+    "Gate",
+    "GateReport",
+    "QualityReport",
+    "Severity",
+    "Statistics",
+    "Unit",
+    "Verdict",
+]
 
 Severity = Literal["defect", "note"]
 Unit = Literal["goal", "tool", "environment", "name", "policy"]

@@ -74,8 +74,8 @@ class Parameter(NamedTuple):
 class Source(NamedTuple):
     """A parsed source and its function.
 
-    nodes: the whole tree, flat; open_ended: the function takes any keyword (`**kwargs`); hidden: see `hidden_names`;
-    undefined: names that its code reads and nothing defines.
+    nodes: the whole tree, flat; open_ended: the function takes any keyword (`**kwargs`); hidden, undefined: names
+    that it needs from the module, and names that nothing defines (see `_needed_names`).
     """
 
     text: str

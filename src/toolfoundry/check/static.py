@@ -221,10 +221,11 @@ def _question(spec: EnvSpec) -> Iterator[Verdict]:
         found = spelling(final) if holds(final, question) else ""
         yield Verdict("answer-in-question", found=found, expected="a question that does not contain its answer")
     for goal in spec.goals:
-        leak = holds(goal.answer, question) and not is_choice(spec, goal)
-        yield Verdict(
-            "golden-in-question", goal.tool, goal.id, spelling(goal.answer) if leak else "", "to be had from the tool"
-        )
+        if not telling(goal.answer):
+            yield Verdict("golden-in-question", goal.tool, goal.id, skipped=TOO_SHORT)
+            continue
+        found = spelling(goal.answer) if holds(goal.answer, question) and not is_choice(spec, goal) else ""
+        yield Verdict("golden-in-question", goal.tool, goal.id, found, "to be had from the tool")
 
 
 def _goldens(spec: EnvSpec, tools: Mapping[str, ReadTool]) -> Iterator[Verdict]:
@@ -298,9 +299,10 @@ def _carried(spec: EnvSpec, tools: Mapping[str, ReadTool]) -> Iterator[Verdict]:
             text = value if isinstance(value, str) else orjson.dumps(value).decode()
             if not any(holds(answers[need], text) for need in goal.needs):
                 continue
-            way = "an enum" if "enum" in schema else "a default" if schema.get("default") is not None else ""
+            choice = "an enum" if "enum" in schema else "a boolean" if schema.get("type") == "boolean" else ""
+            way = choice or ("a default" if schema.get("default") is not None else "")
             if way:
-                weak.append(f"{parameter} = {text} has {way}")
+                weak.append(f"{parameter} = {text}, {way}")
         yield Verdict("carried-enum", goal.tool, goal.id, "; ".join(weak), "a free value without a default")
 
 

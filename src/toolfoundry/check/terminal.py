@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -64,7 +65,7 @@ def _shown(text: str, max_chars: int = 300) -> Text:
 
 
 def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold")
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index == 0 else "right")
     return table
@@ -99,18 +100,20 @@ def _example(gate: str, finding: Finding) -> Text:
 
 
 def _panel(report: QualityReport) -> Table:
-    table = _table("Scripted policies (means)", "policy", "n", "unscored", *PANEL_COLUMNS.values())
+    titles = [title.replace("Solve-", "").replace(" (paper)", "\npaper") for title in PANEL_COLUMNS.values()]
+    table = _table("Scripted policies: mean Solve-P, -R, -F1, answer accuracy and score", "policy", "n", *titles)
     for summary in report.panel:
         means = [summary.overall.metrics[name].mean for name in PANEL_COLUMNS]
         cells = ["–" if mean is None else f"{mean:.3f}" for mean in means]
-        table.add_row(_shown(summary.policy, 40), f"{summary.overall.n:,}", f"{summary.overall.unscored:,}", *cells)
+        table.add_row(_shown(summary.policy, 40), f"{summary.overall.n:,}", *cells)
+    if unscored := sum(summary.overall.unscored for summary in report.panel):
+        table.caption = f"{unscored:,} rollouts could not be scored: the sandbox failed, not the policy"
     return table
 
 
 def _shape(report: QualityReport) -> Table:
-    table = _table(
-        "Shape (means)", "scenario", "environments", "tools", "distractors", "goals", "parameters", "required"
-    )
+    columns = ("scenario", "n", "tools", "distractors", "goals", "parameters\nper tool", "required\nper tool")
+    table = _table("Shape: means over the environments", *columns)
     for part in report.statistics:
         environments, tools = max(1, part.environments), max(1, part.tools)
         table.add_row(
@@ -119,7 +122,7 @@ def _shape(report: QualityReport) -> Table:
             f"{part.tools / environments:.2f}",
             f"{part.distractors / environments:.2f}",
             f"{part.goals / environments:.2f}",
-            f"{part.parameters / tools:.2f} per tool",
-            f"{part.required / tools:.2f} per tool",
+            f"{part.parameters / tools:.2f}",
+            f"{part.required / tools:.2f}",
         )
     return table
