@@ -10,8 +10,8 @@ plain     the source executed in a fresh dict for each call, no thread, no limit
 The last two run tool code without walls, in a throwaway process without environment variables, in an empty folder.
 
 FTRL's tools are called with the plainest arguments that their schemas allow. The corpus, if given, is a Python file
-that defines TOOLS, a list of (label, source, function, [arguments, ...]). Calls of the first way are counted after one
-warming call: a session keeps its worker, and what a new one costs is measured apart.
+that defines TOOLS, a list of (label, source, function, [arguments, ...]). Calls of the first two ways are counted after
+a first batch: a session keeps its worker, and what a new one costs is measured apart.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 from toolfoundry.placeholders import placeholder_arguments
 from toolfoundry.sandbox import Sandbox, SandboxLimits, Session
 
-BATCH, SINGLES, BARE_CALLS = 64, 16, 8
+BATCH, BATCHES, SINGLES, BARE_CALLS = 64, 2, 16, 8
 WAYS = ("batch", "single", "released", "plain")
 
 BARE = '''
@@ -143,8 +143,8 @@ def measure(box: Sandbox, bare: Bare, case: Case) -> dict[str, float]:
             session.call(name, arguments)
 
     with box.session({case.name: case.source}) as session:
-        session.batch(calls(1))
-        batch = timed(lambda: session.batch(calls(BATCH)))
+        session.batch(calls(BATCH))
+        batch = timed(lambda: [session.batch(calls(BATCH)) for _ in range(BATCHES)]) / BATCHES
         single = timed(lambda: one_by_one(session))
     return {
         "batch": BATCH / batch,

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import functools
 import os
 import platform
 import resource
@@ -109,6 +110,7 @@ LOAD, JUMP_EQUAL, JUMP_ABOVE, JUMP_BITS, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06  
 ALLOW, KILL, FAIL = 0x7FFF0000, 0x80000000, 0x00050000  # SECCOMP_RET_*; FAIL | errno
 
 
+@functools.cache
 def numbers(machine: str) -> dict[str, int]:
     """System call numbers by name. Raises KeyError for a machine without a table."""
     words = f"{NUMBERS[machine]} {COMMON}".split()
@@ -148,6 +150,7 @@ def filter_program(rules: Rules, machine: str) -> bytes:
     return b"".join([*program, op(RETURN, FAIL | errno.EPERM)])
 
 
+MACHINE = platform.machine()
 libc = ctypes.CDLL(None, use_errno=True)
 libc.syscall.restype = ctypes.c_long
 
@@ -155,7 +158,7 @@ libc.syscall.restype = ctypes.c_long
 def syscall(name: str, *arguments: int | bytes | None) -> int:
     """Makes a raw system call; a failure is the negated errno. Integers are passed as 64 bits."""
     wrapped = [ctypes.c_long(a) if isinstance(a, int) else ctypes.c_char_p(a) for a in arguments]
-    result = int(libc.syscall(ctypes.c_long(numbers(platform.machine())[name]), *wrapped))
+    result = int(libc.syscall(ctypes.c_long(numbers(MACHINE)[name]), *wrapped))
     return -ctypes.get_errno() if result == -1 else result
 
 
@@ -215,6 +218,12 @@ def die_with_parent() -> None:
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+@functools.cache
+def own_filters() -> tuple[bytes, bytes]:
+    """The programs for templates and for workers of this machine; made once, in the zygote."""
+    return filter_program(TEMPLATE_RULES, MACHINE), filter_program(WORKER_RULES, MACHINE)
+
+
 def confine_template() -> int:
     """Confines the calling process to memory, descriptor 3 and fork; the Landlock ABI in force, or 0.
 
@@ -231,7 +240,7 @@ def confine_template() -> int:
     if failed := prctl(PR_SET_NO_NEW_PRIVS, 1) or prctl(PR_SET_DUMPABLE, 0):
         raise OSError(-failed, "no_new_privs")
     abi = landlock()
-    if failed := install(filter_program(TEMPLATE_RULES, platform.machine())):
+    if failed := install(own_filters()[0]):
         raise OSError(-failed, "the kernel refuses a seccomp filter")
     return abi
 
@@ -256,7 +265,7 @@ def confine_worker(address_space: int, cpu_s: int) -> dict[str, int]:
         "memory_limit": 0 < resource.getrlimit(resource.RLIMIT_AS)[1] <= address_space,
         "cpu_limit": 0 < resource.getrlimit(resource.RLIMIT_CPU)[1] <= cpu_s + 1,
         "not_root": os.geteuid() != 0,
-        "seccomp": install(filter_program(WORKER_RULES, platform.machine())) == 0,
+        "seccomp": install(own_filters()[1]) == 0,
     }
     return {name: int(yes) for name, yes in held.items()} | {name: int(probe()) for name, probe in PROBES.items()}
 

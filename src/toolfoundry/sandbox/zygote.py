@@ -172,6 +172,7 @@ def main(channel: int, zones: str) -> None:
     harden.prctl(
         36, 1
     )  # PR_SET_CHILD_SUBREAPER: a dead template's workers come to us, not to a pid 1 that does not reap
+    harden.own_filters()
     kept = preload(Path(zones) if zones else None)
     control.send(json.dumps({"repeatable": repeatable(), "zones": len(kept)}).encode())
     gc.collect()
