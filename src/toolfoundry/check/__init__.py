@@ -72,6 +72,8 @@ def check(
         concurrency: how many environments are worked on at a time; does not change the result.
         on_progress: called with 1 after each environment.
 
+    Runs an event loop of its own, so call it from a thread of its own where one is running already (a notebook).
+
     Raises:
         SandboxError: the sandbox failed; a tool that fails is a finding.
     """

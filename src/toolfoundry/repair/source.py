@@ -124,7 +124,10 @@ def _import_of(source: Source, name: str) -> str | None:
         return None
     if name == "datetime" and all(hasattr(datetime.datetime, str(attribute)) for attribute in attributes):
         return "from datetime import datetime"
-    module = importlib.import_module(name)  # of the standard library: the list is ours, not the tool's
+    try:
+        module = importlib.import_module(name)  # of the standard library: the list is ours, not the tool's
+    except ImportError:  # built without it
+        return None
     return f"import {name}" if all(hasattr(module, str(attribute)) for attribute in attributes) else None
 
 
