@@ -55,6 +55,15 @@ def test_proving_twice_changes_nothing(chain, sandbox):
     assert prove(once, sandbox) == once
 
 
+def test_known_edges_stay(chain, sandbox):
+    """A specification that knows its edges keeps them and its order, and gets gold calls in that order."""
+    goals = tuple(goal.model_copy(update={"needs": (), "echo_ok": True}) for goal in chain.goals)
+    spec = prove(chain.replace(goals=goals), sandbox)
+    assert spec.goals == goals
+    assert [call.id for call in spec.gold_calls] == ["g1", "g2", "g3"]
+    assert status(spec, "g1").sources == {"name": "goal:g2"}
+
+
 def test_what_is_not_proved_stays_open(chain, sandbox):
     """Unproved goals come last with unknown needs; goals that use their answers take them from nobody."""
     broken = chain.replace(tools=(*chain.tools[:2], tool("def spa(state: str):\n    return 'unknown'")))

@@ -54,7 +54,8 @@ def prove(spec: EnvSpec, sandbox: Sandbox) -> EnvSpec:
     """The specification with its proof, and with gold calls, edges and order of the goals that were proved.
 
     Goals that were not proved come last and keep `needs=None`: the edges of the task as a whole are not known then.
-    Gold calls that the specification has already are kept as candidates. Never raises because of a tool.
+    Where the specification knows all its edges, they and its order stay as they are. Gold calls that it has already are
+    kept as candidates. Never raises because of a tool.
     """
     task = _Task(spec)
     judged = {goal.id: _Verdict([], None, "") for goal in spec.goals}
@@ -220,19 +221,26 @@ class _Task:
             same = [r.error is None and r.content == p.call.content for p, r in zip(placed, again, strict=True)]
             steady = [entry for entry, kept in zip(placed, same, strict=True) if kept]
         done = {entry.goal: entry for entry in steady}
-        order = [self.goals[goal] for goal in [*done, *(g for g in self.goals if g not in done)]]
-        goals = [
-            goal.model_copy(update={"needs": self._needs(done, goal.id), "echo_ok": done[goal.id].call.echo})
+        goals = list(self.spec.goals)
+        if any(goal.needs is None for goal in goals):
+            goals = [self._edged(self.goals[g], done) for g in [*done, *(g for g in self.goals if g not in done)]]
+        calls = [
+            ToolCall(id=goal.id, name=goal.tool, arguments=_json(done[goal.id].call.arguments))
+            for goal in goals
             if goal.id in done
-            else goal.model_copy(update={"needs": None, "echo_ok": None})
-            for goal in order
         ]
-        calls = [ToolCall(id=g, name=self.goals[g].tool, arguments=_json(e.call.arguments)) for g, e in done.items()]
-        proof = Proof(
-            version=__version__,
-            goals=tuple(self._entry(goal, done.get(goal.id), judged[goal.id]) for goal in order),
+        entries = tuple(self._entry(self.goals[goal.id], done, judged[goal.id]) for goal in goals)
+        return self.spec.replace(
+            goals=tuple(goals), gold_calls=tuple(calls) or None, proof=Proof(version=__version__, goals=entries)
         )
-        return self.spec.replace(goals=tuple(goals), gold_calls=tuple(calls) or None, proof=proof)
+
+    def _edged(self, goal: Goal, done: Mapping[str, Placed]) -> Goal:
+        """The goal with its needs, if it was proved."""
+        entry = done.get(goal.id)
+        if entry is None:
+            return goal.model_copy(update={"needs": None, "echo_ok": None})
+        needs = tuple(need for need in entry.needs if need in done)
+        return goal.model_copy(update={"needs": needs, "echo_ok": entry.call.echo})
 
     def _tell_apart(self, session: Session, proofs: dict[str, list[Proven]]) -> None:
         """Adds calls for goals of one tool that have not enough different ones: the same call is not paid twice.
@@ -253,13 +261,12 @@ class _Task:
                     verdict = self._weighed(session, target, other, session.call(target.tool, other), verdict)
             proofs[goal] = verdict.proofs
 
-    def _needs(self, done: Mapping[str, Placed], goal: str) -> tuple[str, ...]:
-        return tuple(need for need in done[goal].needs if need in done)
-
-    def _entry(self, goal: Goal, entry: Placed | None, verdict: _Verdict) -> GoalProof:
-        if entry is not None:
-            told = {".".join(map(str, path)): source for path, source in entry.sources.items()}
-            return GoalProof(goal=goal.id, status="proved", sources=told)
+    def _entry(self, goal: Goal, done: Mapping[str, Placed], verdict: _Verdict) -> GoalProof:
+        if entry := done.get(goal.id):
+            told = entry.sources if set(entry.needs) <= set(done) else dict.fromkeys(entry.sources, "code")
+            return GoalProof(
+                goal=goal.id, status="proved", sources={".".join(map(str, p)): source for p, source in told.items()}
+            )
         if verdict.proofs:
             return GoalProof(goal=goal.id, status="not_found", reason="the same call gave different results")
         tool = self.tools[goal.tool]
