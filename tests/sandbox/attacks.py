@@ -539,6 +539,18 @@ add(
                 def isascii(self): return True
             return S("BREACH" * 100000)
     """,
+    lying_text="""
+        def attack():
+            class S(str):
+                def __len__(self): return 1
+                def isascii(self): return True
+                def __contains__(self, x): return False
+                def encode(self, *a): return b""
+                def __getitem__(self, i): return self
+            class X(Exception):
+                def __str__(self): return S("BREACH" * 100000)
+            return X()
+    """,
     str_returns_other="""
         def attack():
             class X:

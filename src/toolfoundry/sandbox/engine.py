@@ -14,6 +14,7 @@ Nothing here is a wall: tool code can reach and change all of it. The kernel's f
 from __future__ import annotations
 
 import contextvars
+import io
 import json
 import os
 import random
@@ -111,31 +112,22 @@ class Stopwatch:
             raise Overdue
 
 
-class Discard:
-    """What tools print to. Results are what a tool returns; prints go nowhere."""
+class Discard(io.TextIOBase):
+    """What tools print to, and read from. Results are what a tool returns; prints go nowhere."""
 
-    encoding, errors, closed, name, mode = "utf-8", "strict", False, "<discard>", "w"
+    encoding = "utf-8"
 
-    def write(self, text: str) -> int:
-        return len(text)
+    def write(self, s: str, /) -> int:
+        return len(s)
 
-    def writelines(self, _: Any) -> None: ...
-    def flush(self) -> None: ...
-    def close(self) -> None: ...
-    def isatty(self) -> bool:
-        return False
-
-    def writable(self) -> bool:
-        return True
-
-    def read(self, _: int = -1) -> str:
+    def read(self, size: int | None = -1, /) -> str:  # noqa: ARG002
         return ""
 
-    def readline(self, _: int = -1) -> str:
+    def readline(self, size: int = -1, /) -> str:  # type: ignore[override]  # noqa: ARG002
         return ""
 
-    def __iter__(self) -> Any:
-        return iter(())
+    def close(self) -> None:
+        """Stays open: closing it in one call would be seen by the next."""
 
 
 class Engine:
@@ -184,7 +176,7 @@ class Engine:
             function = namespace[name]
             value = function(**arguments) if self.state is None else function(**arguments, data=self.state)
             if type(value) is not str:
-                value = ENCODE(value) if isinstance(value, (dict, list)) else str(value)
+                value = ENCODE(value) if isinstance(value, (dict, list)) else str.__str__(str(value))
             if " at 0x" in value:
                 value = ADDRESS.sub(" at 0x0", value)
             size = len(value)
@@ -242,7 +234,7 @@ def describe(error: BaseException, chars: int) -> Result:
     name = type(error).__name__
     name = name[:60] if name.isidentifier() else "Exception"
     try:
-        text = str(error)[:chars]
+        text = str.__str__(str(error))[:chars]
     except Overdue:
         raise
     except BaseException as second:

@@ -169,9 +169,7 @@ def main(channel: int, zones: str) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps
     signal.pthread_sigmask(signal.SIG_SETMASK, [])  # whatever the host's thread had blocked
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    harden.prctl(
-        36, 1
-    )  # PR_SET_CHILD_SUBREAPER: a dead template's workers come to us, not to a pid 1 that does not reap
+    harden.prctl(harden.PR_SET_CHILD_SUBREAPER, 1)  # a dead template's workers come to us: pid 1 may not reap them
     harden.own_filters()
     kept = preload(Path(zones) if zones else None)
     control.send(json.dumps({"repeatable": repeatable(), "zones": len(kept)}).encode())
