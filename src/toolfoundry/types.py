@@ -302,6 +302,9 @@ class EnvSpec(Record):
                 expected = "ids of earlier goals (goals are in topological order)"
                 raise RecordError(field=f"goals.{goal.id}.needs", found=repr(late[0]), expected=expected)
             seen.add(goal.id)
+        for index, call in enumerate(self.gold_calls or ()):
+            if call.name not in names:
+                raise RecordError(field=f"gold_calls.{index}.name", found=repr(call.name), expected=f"one of {names}")
         if self.id and self.id != (expected := content_id(self)):
             raise RecordError(field="id", found=repr(self.id), expected=f"{expected!r} (the hash of the content)")
         return self

@@ -10,13 +10,14 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, cast
 
-import jsonschema_rs
 import orjson
+from jsonschema_rs import Validator
 
 from toolfoundry.answers import equals, holds, spelling
 from toolfoundry.check.report import Verdict
 from toolfoundry.check.source import Source, read_source
 from toolfoundry.sandbox import ALLOWED_IMPORTS
+from toolfoundry.schemas import SchemaError, compile_schema
 from toolfoundry.types import Answer, EnvSpec, Goal, Tool, ToolCall
 
 __all__ = ["ReadTool", "ancestors", "duplicate_keys", "is_choice", "read_tools", "static_verdicts", "telling"]
@@ -38,7 +39,7 @@ class ReadTool(NamedTuple):
     tool: Tool
     source: Source | None
     problem: Verdict | None
-    validator: jsonschema_rs.Validator | None
+    validator: Validator | None
 
     @property
     def properties(self) -> dict[str, dict[str, Any]]:
@@ -108,37 +109,21 @@ def _read(tool: Tool) -> ReadTool:
     return ReadTool(tool, source, problem, _validator(tool.signature.parameters))
 
 
-def _validator(parameters: Mapping[str, Any]) -> jsonschema_rs.Validator | None:
-    return None if _schema_problem(parameters) else jsonschema_rs.validator_for(dict(parameters))
+def _validator(parameters: Mapping[str, Any]) -> Validator | None:
+    try:
+        return compile_schema(parameters)
+    except SchemaError:
+        return None
 
 
 def _schema_problem(parameters: Mapping[str, Any]) -> str:
-    if _has_remote(parameters):  # nothing is fetched: a schema is whole or it is not valid
-        return "a $ref to another document"
     try:
-        jsonschema_rs.meta.validate(dict(parameters))
-        jsonschema_rs.validator_for(dict(parameters))
-    except (ValueError, RecursionError) as error:
-        return str(error).partition("\n")[0] or type(error).__name__
+        compile_schema(parameters)
+    except SchemaError as error:
+        return str(error)
     if parameters.get("type") != "object":
         return f"type {orjson.dumps(parameters.get('type')).decode()}"
     return ""
-
-
-def _has_remote(value: object) -> bool:
-    waiting: list[object] = [value]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, dict):
-            fields = cast("dict[str, object]", item)
-            for key in ("$ref", "$dynamicRef", "$schema"):
-                target = fields.get(key)
-                if isinstance(target, str) and not target.startswith(("#", "http://json-schema.org/", "https://json-")):
-                    return True
-            waiting += fields.values()
-        elif isinstance(item, list):
-            waiting += cast("list[object]", item)
-    return False
 
 
 def static_verdicts(spec: EnvSpec, tools: Mapping[str, ReadTool]) -> Iterator[Verdict]:
@@ -161,13 +146,9 @@ def _schema(read: ReadTool) -> Iterator[Verdict]:
     yield Verdict("schema-invalid", name, found=problem, expected="a JSON Schema of type object")
     wrong: list[str] = []
     for parameter, schema in read.properties.items():
-        if "default" not in schema or _has_remote(schema):
-            continue
-        try:
-            fits = schema["default"] is None or jsonschema_rs.is_valid(schema, schema["default"])
-        except ValueError:  # reported above
-            continue
-        if not fits:
+        validator = _validator(schema)  # None where the schema itself is wrong: reported above
+        default = schema.get("default")
+        if default is not None and validator is not None and not validator.is_valid(default):
             wrong.append(f"{parameter} = {orjson.dumps(schema['default']).decode()}")
     yield Verdict("default-invalid", name, found="; ".join(wrong), expected="defaults that their schemas accept")
 

@@ -129,9 +129,10 @@ def _annotated(node: ast.expr | None, *, drop_none: bool = False) -> Schema | No
             return {"type": "null"}
         case ast.Constant(value=str() as text):
             try:
-                return _annotated(ast.parse(text, mode="eval").body, drop_none=drop_none)
-            except (SyntaxError, ValueError):
+                [statement] = parse_source(text).body
+            except ValueError:
                 return None
+            return _annotated(statement.value, drop_none=drop_none) if isinstance(statement, ast.Expr) else None
         case ast.Name(id=name) if name in _NAMES:
             return {"type": _NAMES[name]}
         case ast.Attribute(attr="Any") | ast.Name(id="Any"):

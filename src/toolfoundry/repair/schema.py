@@ -6,11 +6,11 @@ import ast
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, cast
 
-import jsonschema_rs
 import orjson
 from pydantic import JsonValue
 
 from toolfoundry.check.source import Parameter, Source
+from toolfoundry.schemas import SchemaError, compile_schema
 
 __all__ = ["MendedSchema", "repair_schema"]
 
@@ -87,8 +87,8 @@ def _parts(schema: Schema) -> dict[str, Schema]:
 
 def _accepts(schema: Schema, value: JsonValue) -> bool:
     try:
-        return jsonschema_rs.is_valid(schema, value)
-    except ValueError:  # an invalid schema is another matter
+        return compile_schema(schema).is_valid(value)
+    except SchemaError:  # an invalid schema is another matter
         return True
 
 
