@@ -30,7 +30,7 @@ from .world import World
 
 __all__ = ["Config", "Source", "compile_source", "serve"]
 
-FLUSH_S, FLUSH_BYTES, FLUSH_CALLS, TICK_S = 0.005, 32 << 10, 16, 0.01
+FLUSH_S, FLUSH_BYTES, FLUSH_CALLS, TICK_S = 0.005, 32 << 10, 32, 0.01
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]{6,16}(?=[ >,])")
 CPU, NOW = time.process_time, time.perf_counter  # the real ones: this module is imported before the clocks are replaced
 SET_TIMER = signal.setitimer

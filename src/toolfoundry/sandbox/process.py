@@ -71,6 +71,7 @@ class Zygote:
     def __init__(self) -> None:
         here, zones = Path(__file__).parent, importlib.util.find_spec("tzdata")
         tzdata = Path(zones.origin).parent / "zoneinfo" if zones and zones.origin else ""
+        self.reserve: list[socket.socket] = []
         self.channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         keep = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
         python = [sys.executable, "-s", "-S", "-P", "-c", BOOT]
@@ -100,25 +101,52 @@ class Zygote:
             )
 
     def template(self, payload: bytes) -> Steps[Template]:
-        """A template of these sources and this state. Returns before the template has loaded them."""
+        """A template of these sources and this state. Returns before the template has loaded them.
+
+        One confined template without a payload is kept in reserve: to make it takes longer than to load most payloads.
+        """
         file = os.memfd_create("payload")
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        channel = None
         try:
             with open(file, "wb", closefd=False) as writer:
                 writer.write(payload)
-            yield from _pass(self.channel, b"t", [theirs.fileno(), file])
+            with contextlib.suppress(Lost, IndexError):  # the one in reserve may have died
+                channel = self.reserve.pop()
+                yield from _pass(channel, str(len(payload)).encode(), [file])
+                self.reserve.append((yield from self._blank()))
+                return Template(channel)
+            if channel is not None:
+                channel.close()
+            channel = yield from self._blank()
+            yield from _pass(channel, str(len(payload)).encode(), [file])
+            if not self.reserve:
+                self.reserve.append((yield from self._blank()))
+        except BaseException:
+            if channel is not None:
+                channel.close()
+            raise
+        finally:
+            os.close(file)
+        return Template(channel)
+
+    def _blank(self) -> Steps[socket.socket]:
+        """The channel of a new template that has no payload yet."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        try:
+            yield from _pass(self.channel, b"template", [theirs.fileno()])
         except BaseException:
             ours.close()
             raise
         finally:
-            os.close(file)
             theirs.close()
-        ours.setblocking(False)
-        return Template(ours)
+        return ours
 
     def close(self) -> None:
         """Ends the zygote, which first ends everything below it."""
         self.channel.close()
+        for channel in self.reserve:
+            channel.close()
         try:
             self.process.wait(2)
         except subprocess.TimeoutExpired:

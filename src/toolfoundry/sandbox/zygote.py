@@ -7,8 +7,8 @@ with a request for a worker. Requests have no replies; the answer is what comes 
 sends a descriptor of its own process, by which the host can kill it, then its report, then results. Each process ends
 when the one above it does. No process that can fork ever executes tool code.
 
-Sources and state come in an anonymous file, so that megabytes cross in one message; a template reads it, then gives
-up its rights, then parses. State and code are shared with its workers, copy on write.
+Sources and state come in an anonymous file, so that megabytes cross in one message; a template first gives up its
+rights, then reads and parses them. State and code are shared with its workers, copy on write.
 """
 
 from __future__ import annotations
@@ -125,14 +125,17 @@ def worker(channel: int, control: socket.socket, request: dict[str, Any], size: 
     os._exit(0)
 
 
-def template(channel: int, payload: int) -> NoReturn:
-    """Loads one set of sources with its state, then forks workers until the host hangs up."""
+def template(channel: int) -> NoReturn:
+    """Gives up its rights, loads one set of sources with its state, then forks workers until the host hangs up."""
     statm = os.open("/proc/self/statm", os.O_RDONLY)
-    move(channel, payload, statm)
+    move(channel, statm)
     control = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET, 0, fileno=3)
-    data = os.pread(payload, os.fstat(payload).st_size, 0)
-    os.close(payload)
     abi = harden.confine_template()
+    message, descriptors, _, _ = socket.recv_fds(control, 64, 1)
+    if not message:
+        os._exit(0)
+    data = os.pread(descriptors[0], int(message), 0)
+    os.close(descriptors[0])
     soft_limit(resource.RLIMIT_CPU, LOAD_CPU_S)
     soft_limit(resource.RLIMIT_AS, LOAD_BYTES)
     loads = json.loads(data)
@@ -176,12 +179,11 @@ def main(channel: int, zones: str) -> None:
     gc.collect()
     gc.freeze()
     while True:
-        message, descriptors, _, _ = socket.recv_fds(control, 64, 2)
+        message, descriptors, _, _ = socket.recv_fds(control, 64, 1)
         if not message:
             break
-        forked(template, *descriptors)
-        for descriptor in descriptors:
-            os.close(descriptor)
+        forked(template, descriptors[0])
+        os.close(descriptors[0])
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.killpg(0, signal.SIGTERM)  # all below are in our group; a worker that ignores this dies with its template
     with contextlib.suppress(ChildProcessError):
