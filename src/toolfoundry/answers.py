@@ -22,7 +22,7 @@ from pydantic import JsonValue
 
 from toolfoundry.types import Answer
 
-__all__ = ["equals", "holds", "infer", "published_match", "spelling", "stands_in", "tagged_answer"]
+__all__ = ["equals", "holds", "infer", "published_match", "scalars", "spelling", "stands_in", "tagged_answer"]
 
 _DIGITS = r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?"
 # A number of its own: not part of a word, a longer number, a range, a date, a time or a version.
@@ -114,7 +114,7 @@ def stands_in(answer: Answer, arguments: JsonValue) -> bool:
     """
     return any(
         holds(answer, leaf if isinstance(leaf, str) else orjson.dumps(leaf).decode())
-        for leaf in _scalars(arguments)
+        for leaf in scalars(arguments)
         if leaf is not None and not isinstance(leaf, bool)
     )
 
@@ -274,11 +274,12 @@ def _leaves(content: str) -> Iterable[str]:
             value: JsonValue = orjson.loads(content)
         except orjson.JSONDecodeError:
             return [content]
-        return [leaf if isinstance(leaf, str) else orjson.dumps(leaf).decode() for leaf in _scalars(value)]
+        return [leaf if isinstance(leaf, str) else orjson.dumps(leaf).decode() for leaf in scalars(value)]
     return [content]
 
 
-def _scalars(value: JsonValue) -> Iterator[str | int | float | bool | None]:
+def scalars(value: JsonValue) -> Iterator[str | int | float | bool | None]:
+    """The scalar values in a JSON value, in order; deep nesting is no matter."""
     stack: list[JsonValue] = [value]
     while stack:
         item = stack.pop()

@@ -145,8 +145,8 @@ def print_proofs(summary: ProofSummary) -> None:
         goals.add_column(column, justify="right" if column else "left")
     for title, count in (
         ("proved", summary.proved),
-        ("by the published rule (proved, or met only by it)", summary.published),
-        ("met only by the published rule", summary.published_only),
+        ("met by the published substring rule", summary.published),
+        ("of these not proved", summary.published_only),
         ("proved unsolvable", summary.unsolvable),
         ("not found", summary.not_found),
         ("proved with arguments that a model could know", summary.fair_goals),
@@ -156,7 +156,11 @@ def print_proofs(summary: ProofSummary) -> None:
     tasks = Table(title="Tasks", title_justify="left", title_style="bold")
     for column in ("", "count", "share"):
         tasks.add_column(column, justify="right" if column else "left")
-    rows = [("with a call sequence for every goal", summary.sequences), ("with a fair one", summary.fair_tasks)]
+    rows = [
+        ("with a call sequence for every goal", summary.sequences),
+        ("with a fair one", summary.fair_tasks),
+        ("of these with an example from a description", summary.documented_tasks),
+    ]
     for title, count in rows + [(f"not fair: {reason}", count) for reason, count in summary.reasons.items()]:
         tasks.add_row(escape(title), str(count), f"{count / summary.tasks:.1%}" if summary.tasks else "–")
     out.print(tasks)

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import jsonschema_rs
 
-__all__ = ["SchemaError", "compile_schema"]
+__all__ = ["SchemaError", "compile_if_valid", "compile_schema"]
 
 _DEFAULT = "https://json-schema.org/draft/2020-12/schema"
 _DRAFT = re.compile(r"https?://json-schema\.org/(draft-0[467]|draft/2019-09|draft/2020-12)/schema#?")
@@ -38,6 +38,14 @@ def compile_schema(schema: Mapping[str, Any]) -> jsonschema_rs.Validator:
         raise SchemaError(error.message, tuple(str(part) for part in error.instance_path)) from None
     except (ValueError, jsonschema_rs.ReferencingError) as error:
         raise SchemaError(str(error).partition("\n")[0]) from None
+
+
+def compile_if_valid(schema: Mapping[str, Any]) -> jsonschema_rs.Validator | None:
+    """The validator of a schema, None where it is no JSON Schema of its own: what that means is the caller's matter."""
+    try:
+        return compile_schema(schema)
+    except SchemaError:
+        return None
 
 
 def _refuse(uri: str) -> NoReturn:

@@ -197,13 +197,17 @@ class Goal(Record):
 
 
 class GoalProof(Record):
-    """How one goal was proved, or why it was not. `sources` says for each argument (a path such as `filter.year`)
-    where its value comes from: `question`, `enum`, `default`, `goal:ID`, `free` (any value works),
-    `document` (an example that the parameter's description quotes) or `code`. Several goals are separated by spaces.
+    """How one goal was proved, or why it was not.
+
+    `published`: a call was found that meets the release's substring rule; a typed proof nearly always does, but
+    "2001-05-18" is no "May 18, 2001" to it. `sources` says for each argument (a path such as `filter.year`) where
+    its value comes from: `question`, `enum`, `default`, `goal:ID`, `free` (any value works), `document` (an example
+    that the parameter's description quotes) or `code`. Several goals are separated by spaces.
     """
 
     goal: str
     status: ProofStatus
+    published: bool = False
     reason: str = ""
     sources: dict[str, str] = {}
 

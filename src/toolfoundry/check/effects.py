@@ -17,8 +17,9 @@ from typing import Any, NamedTuple, cast
 import orjson
 from pydantic import JsonValue
 
+from toolfoundry.answers import scalars
 from toolfoundry.check.executed import failed
-from toolfoundry.check.probes import Arguments, Bench, Call, leaves
+from toolfoundry.check.probes import Arguments, Bench, Call
 from toolfoundry.check.report import Verdict
 from toolfoundry.check.static import NO_GOLD, UNREAD, ReadTool
 from toolfoundry.placeholders import placeholder_arguments
@@ -155,7 +156,7 @@ class _Search:
 def _masked(result: ToolResult, value: JsonValue) -> str:
     """A result without the value that it quotes."""
     text = result.text
-    for leaf in leaves(value):
+    for leaf in scalars(value):
         quoted = leaf if isinstance(leaf, str) else orjson.dumps(leaf).decode()
         for form in {quoted, str(leaf)} if quoted else ():
             text = text.replace(form, "~")

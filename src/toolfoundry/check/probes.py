@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple, Self, cast
 
 from pydantic import JsonValue
 
-from toolfoundry.answers import spelling, stands_in
+from toolfoundry.answers import scalars, spelling, stands_in
 from toolfoundry.check.static import ReadTool
 from toolfoundry.placeholders import placeholder_arguments
 from toolfoundry.reward import arguments_of
@@ -32,7 +32,6 @@ __all__ = [
     "Run",
     "Tried",
     "gold_arguments",
-    "leaves",
     "plan",
     "run_probes",
 ]
@@ -207,7 +206,7 @@ def _part(schema: Mapping[str, Any], keyword: str) -> dict[str, Any]:
 def _elsewhere(spec: EnvSpec, goal: Goal, arguments: Arguments, tools: Mapping[str, ReadTool]) -> Iterator[Probe]:
     """A gold call's values tried on every tool without a goal: by name of the parameter, and wherever a text fits."""
     owners = {other.tool for other in spec.goals}
-    texts = [text for text in leaves(arguments) if isinstance(text, str)]
+    texts = [text for text in scalars(arguments) if isinstance(text, str)]
     for name, read in tools.items():
         if name in owners:
             continue
@@ -217,18 +216,6 @@ def _elsewhere(spec: EnvSpec, goal: Goal, arguments: Arguments, tools: Mapping[s
         for index, variant in enumerate(variants):
             if variant != plain and variant not in variants[:index] and read.accepts(variant):
                 yield Probe("gold-elsewhere", name, variant, goal.id)
-
-
-def leaves(value: JsonValue) -> Iterator[str | int | float | bool | None]:
-    """The scalar values in a JSON value, in order."""
-    if isinstance(value, dict):
-        for item in value.values():
-            yield from leaves(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from leaves(item)
-    else:
-        yield value
 
 
 class Bench:

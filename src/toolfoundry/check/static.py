@@ -17,7 +17,7 @@ from toolfoundry.answers import equals, holds, spelling
 from toolfoundry.check.report import Verdict
 from toolfoundry.check.source import Source, read_source
 from toolfoundry.sandbox import ALLOWED_IMPORTS
-from toolfoundry.schemas import SchemaError, compile_schema
+from toolfoundry.schemas import SchemaError, compile_if_valid, compile_schema
 from toolfoundry.types import Answer, EnvSpec, Goal, Tool, ToolCall
 
 __all__ = ["ReadTool", "ancestors", "duplicate_keys", "is_choice", "read_tools", "static_verdicts", "telling"]
@@ -106,14 +106,7 @@ def _read(tool: Tool) -> ReadTool:
     except (RecursionError, SyntaxError, MemoryError):
         source = None
         problem = Verdict("source-invalid", tool.name, found="nesting too deep", expected="Python source that parses")
-    return ReadTool(tool, source, problem, _validator(tool.signature.parameters))
-
-
-def _validator(parameters: Mapping[str, Any]) -> Validator | None:
-    try:
-        return compile_schema(parameters)
-    except SchemaError:
-        return None
+    return ReadTool(tool, source, problem, compile_if_valid(tool.signature.parameters))
 
 
 def _schema_problem(parameters: Mapping[str, Any]) -> str:
@@ -146,7 +139,7 @@ def _schema(read: ReadTool) -> Iterator[Verdict]:
     yield Verdict("schema-invalid", name, found=problem, expected="a JSON Schema of type object")
     wrong: list[str] = []
     for parameter, schema in read.properties.items():
-        validator = _validator(schema)  # None where the schema itself is wrong: reported above
+        validator = compile_if_valid(schema)  # None where the schema itself is wrong: reported above
         default = schema.get("default")
         if default is not None and validator is not None and not validator.is_valid(default):
             wrong.append(f"{parameter} = {orjson.dumps(schema['default']).decode()}")

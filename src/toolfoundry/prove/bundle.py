@@ -13,6 +13,7 @@ from importlib import resources
 __all__ = ["search_program"]
 
 _MODULES = (
+    "sources",
     "answers",
     "prove/origins",
     "prove/shapes",
@@ -65,4 +66,4 @@ def _defines(node: ast.stmt) -> list[str]:
     if isinstance(node, ast.FunctionDef | ast.ClassDef):
         return [node.name]
     targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-    return [target.id for target in targets if isinstance(target, ast.Name)]
+    return [target.id for target in targets if isinstance(target, ast.Name) and target.id != "__all__"]

@@ -26,6 +26,7 @@ from typing import Any
 
 from toolfoundry.answers import holds, infer, spelling, stands_in
 from toolfoundry.prove.origins import Path, leaves, schema_at, words
+from toolfoundry.sources import parse_source
 from toolfoundry.types import Answer
 
 _ERROR_TEXT = re.compile(
@@ -75,8 +76,8 @@ def replaced(arguments: dict[str, Any], path: Path, value: Any) -> dict[str, Any
 def constants(source: str) -> str:
     """The constants of a source as text; docstrings and comments are none. Empty where it does not parse."""
     try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError):
+        tree = parse_source(source)
+    except ValueError:
         return ""
     idle = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     return " | ".join(str(n.value) for n in ast.walk(tree) if isinstance(n, ast.Constant) and id(n) not in idle)

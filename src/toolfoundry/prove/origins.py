@@ -117,8 +117,8 @@ def named(value: Any, described: Any) -> bool:
     return any(value.casefold() == (one or other).casefold() for one, other in quoted)
 
 
-def scalars(value: Any) -> Iterator[str]:
-    """The texts of the scalars of a result."""
+def scalar_texts(value: Any) -> Iterator[str]:
+    """The texts of the scalar_texts of a result."""
     for _, leaf in leaves(value):
         if leaf is not None and not isinstance(leaf, bool | dict | list):
             yield str(leaf)

@@ -19,7 +19,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-import jsonschema_rs
 import orjson
 
 from toolfoundry import __version__
@@ -31,7 +30,7 @@ from toolfoundry.prove.sequence import Placed, Proven, in_order, tells
 from toolfoundry.prove.shapes import Fresh
 from toolfoundry.prove.static import missing_words, never_returned
 from toolfoundry.sandbox import Sandbox, SandboxLimits, Session
-from toolfoundry.schemas import SchemaError, compile_schema
+from toolfoundry.schemas import compile_if_valid
 from toolfoundry.types import EnvSpec, Goal, GoalProof, Proof, ToolCall, ToolResult
 
 __all__ = ["prove", "prove_all"]
@@ -89,7 +88,7 @@ class _Task:
         self.schemas: dict[str, Any] = {name: tool.signature.parameters for name, tool in self.tools.items()}
         self.answers = {goal.id: spelling(goal.answer) for goal in spec.goals}
         self.sources = {name: tool.source for name, tool in self.tools.items()}
-        self.validators = {name: _validator(schema) for name, schema in self.schemas.items()}
+        self.validators = {name: compile_if_valid(schema) for name, schema in self.schemas.items()}
         self.problems = dict[str, str]()  # goal -> why no search was possible
         self.fresh = Fresh()
 
@@ -262,16 +261,17 @@ class _Task:
             proofs[goal] = verdict.proofs
 
     def _entry(self, goal: Goal, done: Mapping[str, Placed], verdict: _Verdict) -> GoalProof:
+        met = any(published_match(self.answers[goal.id], proof.content) for proof in verdict.proofs)
+        published = met or verdict.published is not None
         if entry := done.get(goal.id):
             told = entry.sources if set(entry.needs) <= set(done) else dict.fromkeys(entry.sources, "code")
-            return GoalProof(
-                goal=goal.id, status="proved", sources={".".join(map(str, p)): source for p, source in told.items()}
-            )
+            sources = {".".join(map(str, path)): source for path, source in told.items()}
+            return GoalProof(goal=goal.id, status="proved", published=published, sources=sources)
         if verdict.proofs:
             return GoalProof(goal=goal.id, status="not_found", reason="the same call gave different results")
         tool = self.tools[goal.tool]
         if verdict.published is not None:
-            return GoalProof(goal=goal.id, status="published_only", reason=verdict.flaw)
+            return GoalProof(goal=goal.id, status="published_only", published=True, reason=verdict.flaw)
         if self.validators[goal.tool] is None:
             return GoalProof(goal=goal.id, status="not_found", reason="the tool's schema is no JSON Schema")
         if reason := never_returned(tool, goal.answer):
@@ -311,13 +311,6 @@ class _FreePlaces:
 def _run(session: Session, tool: str, arguments: dict[str, Any]) -> str | None:
     result = session.call(tool, arguments)
     return result.content if result.error is None else None
-
-
-def _validator(schema: dict[str, Any]) -> jsonschema_rs.Validator | None:
-    try:
-        return compile_schema(schema)
-    except SchemaError:
-        return None
 
 
 def _json(arguments: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from toolfoundry.prove.origins import Path, cost, scalars, sources
+from toolfoundry.prove.origins import Path, cost, scalar_texts, sources
 
 __all__ = ["Placed", "Proven", "in_order", "tells"]
 
@@ -41,7 +41,7 @@ class Placed(NamedTuple):
 def tells(answer: str, content: str) -> list[str]:
     """The texts that a result tells a model: the answer, then every value in it."""
     try:
-        values = list(scalars(json.loads(content)))
+        values = list(scalar_texts(json.loads(content)))
     except ValueError:
         values = [content]
     return [answer, *values]

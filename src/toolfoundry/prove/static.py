@@ -15,6 +15,7 @@ from toolfoundry.answers import holds, spelling
 from toolfoundry.prove.judge import constants, reports_error
 from toolfoundry.prove.origins import words
 from toolfoundry.sandbox.modules import ALLOWED_IMPORTS
+from toolfoundry.sources import parse_source
 from toolfoundry.types import Answer, Tool
 
 __all__ = ["missing_words", "never_returned"]
@@ -23,8 +24,8 @@ __all__ = ["missing_words", "never_returned"]
 def never_returned(tool: Tool, answer: Answer) -> str | None:
     """Why no call of the tool can give the answer, or None where that is not certain."""
     try:
-        tree = ast.parse(tool.source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        tree = parse_source(tool.source)
+    except ValueError as error:
         return f"the source does not parse: {str(error)[:120]}"
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == tool.name]
     if not functions:

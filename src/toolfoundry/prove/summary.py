@@ -17,12 +17,12 @@ __all__ = ["ProofSummary", "fair", "reason_against", "summarise"]
 class ProofSummary(Record):
     """Counts over proved specifications.
 
-    goals = proved + published_only + unsolvable + not_found. `published` is what the release's rule accepts: proved
-    and published_only. `echo_ok` of the proved have the answer rightly in their arguments. `fair_goals` are proved
-    with arguments that a model could know. Of the `tasks`, `sequences` have a gold call for every goal, and
-    `fair_tasks` one in which every argument comes from the question, the schema or an earlier result; in
-    `documented_tasks` of these some argument is an example that a parameter's description quotes. `unfair` says for
-    each of the rest (by specification id) why not, and `reasons` counts these reasons by kind.
+    goals = proved + published_only + unsolvable + not_found. `published` are the goals for which a call meets the
+    release's rule: nearly all that are proved, and published_only. `echo_ok` of the proved have the answer rightly in
+    their arguments. `fair_goals` are proved with arguments that a model could know. Of the `tasks`, `sequences` have
+    a gold call for every goal, and `fair_tasks` one in which every argument comes from the question, the schema or an
+    earlier result; in `documented_tasks` of these some argument is an example that a parameter's description quotes.
+    `unfair` says for each of the rest (by specification id) why not, and `reasons` counts these reasons by kind.
     """
 
     tasks: int
@@ -44,13 +44,14 @@ class ProofSummary(Record):
 def summarise(specs: Iterable[EnvSpec]) -> ProofSummary:
     """The summary of specifications that `prove` gave. Specifications without a proof are left out."""
     status, kinds, unfair = Counter[str](), Counter[str](), dict[str, str]()
-    tasks = goals = sequences = documented = fair_goals = echo_ok = 0
+    tasks = goals = published = sequences = documented = fair_goals = echo_ok = 0
     for spec in specs:
         if spec.proof is None:
             continue
         proofs = spec.proof.goals
         tasks, goals = tasks + 1, goals + len(proofs)
         status.update(proof.status for proof in proofs)
+        published += sum(proof.published for proof in proofs)
         fair_goals += sum(proof.fair for proof in proofs)
         echo_ok += sum(goal.echo_ok is True for goal in spec.goals)
         sequences += all(proof.status == "proved" for proof in proofs)
@@ -63,7 +64,7 @@ def summarise(specs: Iterable[EnvSpec]) -> ProofSummary:
         tasks=tasks,
         goals=goals,
         proved=status["proved"],
-        published=status["proved"] + status["published_only"],
+        published=published,
         published_only=status["published_only"],
         unsolvable=status["unsolvable"],
         not_found=status["not_found"],

@@ -10,7 +10,7 @@ import orjson
 from pydantic import JsonValue
 
 from toolfoundry.check.source import Parameter, Source
-from toolfoundry.schemas import SchemaError, compile_schema
+from toolfoundry.schemas import compile_if_valid
 
 __all__ = ["MendedSchema", "repair_schema"]
 
@@ -86,10 +86,8 @@ def _parts(schema: Schema) -> dict[str, Schema]:
 
 
 def _accepts(schema: Schema, value: JsonValue) -> bool:
-    try:
-        return compile_schema(schema).is_valid(value)
-    except SchemaError:  # an invalid schema is another matter
-        return True
+    validator = compile_if_valid(schema)
+    return validator is None or validator.is_valid(value)  # an invalid schema is another matter
 
 
 def _agree(schema: Schema, source: Source, given: frozenset[str], say: Callable[[str], None]) -> None:
