@@ -206,6 +206,9 @@ _CONFIG = ("call_s", "output_bytes", "error_chars", "recursion", "state_bytes", 
 _MICROSECOND = datetime.resolution
 
 
+_FRAME = [int, list, bool, int]  # number of the request, results, whether they are the last, peak memory in KB
+
+
 class Worker:
     """One confined process. After `Lost`, and after anything unexpected, it must be killed and not used again."""
 
@@ -247,7 +250,7 @@ class Worker:
             raise Lost("killed", "the source brought down the process that compiles it")
         self.pid, self.pidfd = int.from_bytes(message, "little"), descriptors[0]
         report = self._parse((yield from self._frame(4096)))
-        if not isinstance(report, dict) or not all(type(v) is int for v in cast(dict[str, Any], report).values()):
+        if not isinstance(report, dict) or not all(type(v) is int for v in report.values()):
             raise Lost("killed", KILLED)
         self.report = cast(dict[str, int], report)
 
@@ -264,13 +267,11 @@ class Worker:
             done = False
             while not done:
                 frame = self._parse((yield from self._frame(cap, limits)))
-                match frame:
-                    case [self.number, [*results], bool(done), int(peak)]:
-                        had = len(answers)
-                        answers += [self._answer(result, limits) for result in results]
-                        self.peak_kb = peak
-                    case _:
-                        raise Lost("killed", KILLED)
+                if type(frame) is not list or [*map(type, frame)] != _FRAME or frame[0] != self.number:
+                    raise Lost("killed", KILLED)
+                _, results, done, self.peak_kb = cast(tuple[int, list[Any], bool, int], frame)
+                had = len(answers)
+                answers += [self._answer(result, limits) for result in results]
                 if len(answers) > len(calls) or len(answers) == had:
                     raise Lost("killed", KILLED)
             if self.held:
@@ -313,7 +314,7 @@ class Worker:
         raise Lost("killed", KILLED)
 
     @staticmethod
-    def _parse(frame: bytes) -> Any:
+    def _parse(frame: bytes) -> list[Any] | dict[str, Any] | None:
         try:
             return orjson.loads(frame)
         except orjson.JSONDecodeError:
