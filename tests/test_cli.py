@@ -167,6 +167,7 @@ WRONG = [
     (["export", "ftrl", "{envs}", "-o", "{folder}/nowhere/x"], 6, "No such file or directory"),
     (["rollout", "{envs}", "-o", "{new}", "--force", "--resume"], 2, "give one of them"),
     (["rollout", "{envs}"], 2, "Missing option"),
+    (["check", "{envs}", "--html", "{folder}/nowhere/x.html"], 6, "there is no folder"),
     (["nonsense"], 2, "No such command"),
 ]
 
@@ -204,6 +205,42 @@ def test_every_command_has_help_with_an_example(run):
         code, out, _ = run(*path, "--help")
         assert code == 0
         assert "Example" in out, path
+
+
+def test_check_repair_and_prove(run, envs, tmp_path):
+    """Report as table, JSON and page; repaired and proved sets are artifacts; --strict fails on a defect."""
+    code, out, _ = run("check", envs, "--html", tmp_path / "report.html", "--json")
+    assert code == 0
+    report = json.loads(out)
+    assert report["environments"] == 3
+    assert (tmp_path / "report.html").read_text().startswith("<!DOCTYPE html>")
+    defects = sum(gate["hits"] for gate in report["gates"] if gate["gate"]["severity"] == "defect")
+    assert run("check", envs, "--strict", "--no-panel")[0] == (1 if defects else 0)
+    code, out, _ = run("repair", envs, "-o", tmp_path / "repaired.jsonl", "--json")
+    assert (code, json.loads(out)["environments"]) == (0, 3)
+    code, out, _ = run("prove", tmp_path / "repaired.jsonl", "-o", tmp_path / "proved.jsonl", "--json")
+    assert (code, json.loads(out)["proved"], json.loads(out)["sequences"]) == (0, 6, 3)
+    before = (tmp_path / "proved.jsonl").read_bytes()
+    assert run("prove", tmp_path / "repaired.jsonl", "-o", tmp_path / "proved.jsonl", "--resume")[0] == 0
+    assert (tmp_path / "proved.jsonl").read_bytes() == before
+
+
+def test_demo(run, tmp_path):
+    """The newcomer's first command, and what it leaves behind."""
+    code, out, err = run("demo", "-o", tmp_path / "demo")
+    assert code == 0, err
+    assert "gold is at 1.000" in out
+    assert sorted(path.name for path in (tmp_path / "demo").iterdir()) == [
+        "environments.jsonl",
+        "report.html",
+        "trajectories.jsonl",
+        "trajectories.run.json",
+    ]
+
+
+def test_version(run):
+    """Without a command."""
+    assert run("--version")[:2] == (0, f"toolfoundry {cli.__version__}\n")
 
 
 def test_schema_is_json(run):

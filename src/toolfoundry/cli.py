@@ -69,16 +69,21 @@ SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Report bad records an
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        out.print(f"toolfoundry {__version__}", highlight=False)
+        raise typer.Exit
+
+
 @app.callback()
 def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    _version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_print_version)
+    ] = False,
 ) -> None:
     if debug:
         os.environ["TOOLFOUNDRY_DEBUG"] = "1"
-    if version:
-        out.print(f"toolfoundry {__version__}", highlight=False)
-        raise typer.Exit
 
 
 def main() -> None:
@@ -205,6 +210,8 @@ def check(
     from toolfoundry.check import print_report, render_html
     from toolfoundry.sandbox import Sandbox
 
+    if html is not None and not html.parent.is_dir():
+        raise OutputError(f"{html}: there is no folder {html.parent}")  # better said before the work than after it
     problems = Problems()
     specs = list(read(envs, EnvSpec, skip_bad=skip_bad, on_bad=problems))
     if not specs:
