@@ -778,7 +778,6 @@ add(
         modify_ldt="154, 1, b'\\0' * 16, 16",
         arch_prctl="158, 0x1002, 0",
         iopl="172, 3",
-        getrandom="318, b'\\0' * 8, 8, 0",
         sched_attr="314, {HOSTPID}, b'\\0' * 48, 0",
         migrate_pages="256, {HOSTPID}, 1, b'\\0' * 8, b'\\0' * 8",
         kcmp="312, {HOSTPID}, {HOSTPID}, 0, 0, 0",

@@ -1,7 +1,7 @@
 """Takes rights away from the calling process, for good: Linux on x86-64 and aarch64, by ctypes alone, no root needed.
 
 Two steps. `confine_template` is for the process that parses tool sources and forks workers: no files, no sockets, no
-programs, no signals, but fork. `confine_worker` is for the process that runs tool code: what is left are 27 system
+programs, no signals, but fork. `confine_worker` is for the process that runs tool code: what is left are 28 system
 calls on its own memory, timer and clock, reading descriptor 3, and writing 1 to 3. It takes nothing on trust: it
 measures what holds and reports it, and the host uses no worker whose report is short.
 
@@ -44,8 +44,8 @@ NUMBERS = {
         "restart_syscall 219 clock_gettime 228 clock_getres 229 exit_group 231 tgkill 234 kexec_load 246 "
         "add_key 248 request_key 249 keyctl 250 openat 257 unshare 272 set_robust_list 273 dup3 292 "
         "rt_tgsigqueueinfo 297 perf_event_open 298 prlimit64 302 open_by_handle_at 304 setns 308 "
-        "process_vm_readv 310 process_vm_writev 311 finit_module 313 seccomp 317 memfd_create 319 bpf 321 "
-        "execveat 322 userfaultfd 323 rseq 334"
+        "process_vm_readv 310 process_vm_writev 311 finit_module 313 seccomp 317 getrandom 318 memfd_create 319 "
+        "bpf 321 execveat 322 userfaultfd 323 rseq 334"
     ),
     "aarch64": (
         "dup3 24 mount 40 chroot 51 openat 56 close 57 read 63 write 64 pread64 67 capget 90 capset 91 "
@@ -56,8 +56,8 @@ NUMBERS = {
         "gettid 178 socket 198 sendmsg 211 recvmsg 212 brk 214 munmap 215 mremap 216 add_key 217 request_key 218 "
         "keyctl 219 clone 220 execve 221 mmap 222 mprotect 226 madvise 233 rt_tgsigqueueinfo 240 "
         "perf_event_open 241 prlimit64 261 open_by_handle_at 265 setns 268 process_vm_readv 270 "
-        "process_vm_writev 271 finit_module 273 seccomp 277 memfd_create 279 bpf 280 execveat 281 userfaultfd 282 "
-        "rseq 293"
+        "process_vm_writev 271 finit_module 273 seccomp 277 getrandom 278 memfd_create 279 bpf 280 "
+        "execveat 281 userfaultfd 282 rseq 293"
     ),
 }
 
@@ -75,6 +75,7 @@ PROT_EXEC, NO_FILE = Need(2, "lacks", (4,)), Need(4, "is", (0xFFFFFFFF,))
 
 OWN_CLOCK = Need(0, "is", (*range(8),))  # the numbers beyond are clocks of other processes
 
+# getrandom is harmless, and needed: where it fails, the C library ends a process that parses XML
 WORKER_RULES: Rules = {
     "write": (Need(0, "is", (3, 1, 2)),),
     "read": (Need(0, "is", (3,)),),
@@ -84,7 +85,7 @@ WORKER_RULES: Rules = {
     "clock_getres": (OWN_CLOCK,),
 } | dict.fromkeys(
     "munmap brk mremap madvise futex setitimer rt_sigreturn rt_sigprocmask rt_sigaction sigaltstack time "
-    "getrusage gettimeofday restart_syscall sched_yield getpid gettid rseq close exit exit_group".split(),
+    "getrusage gettimeofday restart_syscall sched_yield getpid gettid rseq close exit exit_group getrandom".split(),
     (),
 )
 FORK = 0x01200011  # CLONE_CHILD_CLEARTID | CLONE_CHILD_SETTID | SIGCHLD: what glibc's fork asks for; musl: SIGCHLD
