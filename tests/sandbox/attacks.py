@@ -354,7 +354,7 @@ add(
             class D(dict):
                 def items(self):
                     while True: pass
-            return D(a=1)
+            return {"d": D(a=1)}
     """,
     loop_in_module="while True: pass\ndef attack():\n    return 'BREACH'",
     loop_in_decorator="def slow(f):\n    while True: pass\n@slow\ndef attack():\n    return 'BREACH'",

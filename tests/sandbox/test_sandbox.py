@@ -58,6 +58,8 @@ def kinds(results):
         ("{'x': float('nan')}", '{"x": NaN}'),
         ("''", ""),
         ("b'x'", "b'x'"),
+        ("__import__('collections').OrderedDict(a=1)", "OrderedDict([('a', 1)])"),
+        ("{'a': __import__('collections').OrderedDict(b=1)}", '{"a": {"b": 1}}'),
         ("(lambda: 0)", "<function f.<locals>.<lambda> at 0x0>"),
         ("[str(object())]", '["<object object at 0x0>"]'),
         ("'see the manual at 0x1F'", "see the manual at 0x1F"),

@@ -176,7 +176,8 @@ class Engine:
             function = namespace[name]
             value = function(**arguments) if self.state is None else function(**arguments, data=self.state)
             if type(value) is not str:
-                value = ENCODE(value) if isinstance(value, (dict, list)) else str.__str__(str(value))
+                # As in the release the very types count: an OrderedDict is shown by its str().
+                value = ENCODE(value) if type(value) in (dict, list) else str.__str__(str(value))
             if " at 0x" in value:
                 value = ADDRESS.sub(" at 0x0", value)
             size = len(value)
