@@ -45,7 +45,7 @@ NUMBERS = {
         "add_key 248 request_key 249 keyctl 250 openat 257 unshare 272 set_robust_list 273 dup3 292 "
         "rt_tgsigqueueinfo 297 perf_event_open 298 prlimit64 302 open_by_handle_at 304 setns 308 "
         "process_vm_readv 310 process_vm_writev 311 finit_module 313 seccomp 317 getrandom 318 memfd_create 319 "
-        "bpf 321 execveat 322 userfaultfd 323 rseq 334"
+        "bpf 321 execveat 322 userfaultfd 323 preadv2 327 rseq 334"
     ),
     "aarch64": (
         "dup3 24 mount 40 chroot 51 openat 56 close 57 read 63 write 64 pread64 67 capget 90 capset 91 "
@@ -56,7 +56,7 @@ NUMBERS = {
         "gettid 178 socket 198 sendmsg 211 recvmsg 212 brk 214 munmap 215 mremap 216 add_key 217 request_key 218 "
         "keyctl 219 clone 220 execve 221 mmap 222 mprotect 226 madvise 233 rt_tgsigqueueinfo 240 "
         "perf_event_open 241 prlimit64 261 open_by_handle_at 265 setns 268 process_vm_readv 270 "
-        "process_vm_writev 271 finit_module 273 seccomp 277 getrandom 278 memfd_create 279 bpf 280 "
+        "process_vm_writev 271 finit_module 273 seccomp 277 getrandom 278 memfd_create 279 bpf 280 preadv2 286 "
         "execveat 281 userfaultfd 282 rseq 293"
     ),
 }
@@ -79,6 +79,7 @@ OWN_CLOCK = Need(0, "is", (*range(8),))  # the numbers beyond are clocks of othe
 WORKER_RULES: Rules = {
     "write": (Need(0, "is", (3, 1, 2)),),
     "read": (Need(0, "is", (3,)),),
+    "preadv2": (Need(0, "is", (3,)),),
     "mmap": (NO_FILE, PROT_EXEC),
     "mprotect": (PROT_EXEC,),
     "clock_gettime": (OWN_CLOCK,),

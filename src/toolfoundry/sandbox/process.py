@@ -24,6 +24,7 @@ from typing import Any, TypeAlias, cast
 import orjson
 
 from toolfoundry.errors import SandboxError, SandboxUnavailable
+from toolfoundry.sandbox.eager import Eager
 from toolfoundry.sandbox.limits import SandboxLimits
 from toolfoundry.sandbox.waits import FIRST_S, Piece, Ready, Steps, receive
 
@@ -212,10 +213,10 @@ _FRAME = [int, list, bool, int]  # number of the request, results, whether they 
 class Worker:
     """One confined process. After `Lost`, and after anything unexpected, it must be killed and not used again."""
 
-    __slots__ = ("base_kb", "held", "number", "peak_kb", "pid", "pidfd", "report", "served", "sock")
+    __slots__ = ("base_kb", "eager", "held", "number", "peak_kb", "pid", "pidfd", "report", "served", "sock")
 
     def __init__(self, sock: socket.socket) -> None:
-        self.sock, self.held = sock, bytearray()
+        self.sock, self.held, self.eager = sock, bytearray(), Eager()
         self.pid = self.pidfd = -1
         self.report: dict[str, int] = {}
         self.number = self.served = self.peak_kb = self.base_kb = 0
@@ -344,7 +345,7 @@ class Worker:
         """
         patience: Patience | None = None
         ended = False
-        piece: bytes | None = None if self.held else (yield Piece(self.sock))
+        piece: bytes | None = None if self.held else (yield Piece(self.sock, self.eager))
         while True:
             if piece == b"":
                 raise Lost("killed", KILLED)

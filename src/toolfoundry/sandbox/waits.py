@@ -13,10 +13,11 @@ from collections.abc import Generator
 from concurrent.futures import Future
 from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
 
+from toolfoundry.sandbox.eager import Eager
+
 __all__ = ["FIRST_S", "Piece", "Ready", "Steps", "adrive", "drive", "receive"]
 
 T = TypeVar("T")
-ASK = 40  # times, some 30 microseconds in all
 FIRST_S = 0.02  # how long a `Piece` is waited for; the sockets have it as SO_RCVTIMEO
 
 
@@ -28,9 +29,10 @@ class Ready(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """Wait for the next bytes of a worker, at most `FIRST_S`: b"" is its end, None that none came. One system call."""
+    """Wait for the next bytes of a worker, at most `FIRST_S`: b"" is its end, None that none came."""
 
     sock: socket.socket
+    eager: Eager
 
 
 Steps: TypeAlias = Generator[Ready | Piece | Future[None], Any, T]
@@ -43,7 +45,7 @@ def drive(steps: Steps[T]) -> T:
         came: bytes | bool | None
         while True:
             if isinstance(wait, Piece):
-                came = _soon(wait.sock)
+                came = _soon(wait.sock, wait.eager)
             elif isinstance(wait, Future):
                 wait.result()
                 came = True
@@ -59,11 +61,14 @@ def drive(steps: Steps[T]) -> T:
         steps.close()
 
 
-def _soon(sock: socket.socket) -> bytes | None:
-    """The next bytes. Asks a few times before it goes to sleep: waking up takes longer than most calls do."""
-    for _ in range(ASK):
+def _soon(sock: socket.socket, eager: Eager) -> bytes | None:
+    times = eager.times()
+    for _ in range(times):
         if (piece := receive(sock, socket.MSG_DONTWAIT)) is not None:
+            eager.learn(True)
             return piece
+    if times:
+        eager.learn(False)
     return receive(sock, 0)
 
 
