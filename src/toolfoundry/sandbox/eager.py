@@ -7,11 +7,11 @@ from __future__ import annotations
 __all__ = ["ASK", "Eager"]
 
 ASK = 40  # times, some 30 microseconds in all
-_FIRST_PAUSE, _LAST_PAUSE = 16, 1024
+_FIRST_PAUSE, _LAST_PAUSE = 4, 64
 
 
 class Eager:
-    """Says whether to ask this time. After asking in vain it says no for 16 waits, then for 32, and so on to 1,024."""
+    """Says whether to ask this time. After asking in vain it says no for 4 waits, then for 8, and so on up to 64."""
 
     __slots__ = ("left", "pause")
 
