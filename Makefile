@@ -24,7 +24,9 @@ check: $(VENV)/.ready  ## formatting, lint, types
 	$(BIN)/pyright
 
 bench: $(VENV)/.ready  ## the benchmarks behind docs/benchmarks.md (FTRL=path of published rows, optional)
-	$(BIN)/python -m benchmarks $(if $(FTRL),--ftrl $(FTRL))
+	$(BIN)/python benchmarks/rollout.py
+	$(BIN)/python benchmarks/sandbox.py $(if $(FTRL),--ftrl $(FTRL))
+	$(if $(FTRL),$(BIN)/python benchmarks/prover.py ftrl $(FTRL))
 
 test-pythons:  ## the sandbox's tests on every other supported Python that is installed
 	@for python in $(OTHER_PYTHONS); do sh .ci/on-python $$python || exit 1; done

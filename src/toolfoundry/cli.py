@@ -457,7 +457,7 @@ def score(
 def demo(
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FOLDER")] = Path("demo-out"),
 ) -> None:
-    """Import, audit, execute, play and score the environments that come with the package."""
+    """Import, audit, execute, prove, play and score the environments that come with the package."""
     from toolfoundry.demo.tour import run_tour
 
     run_tour(output, out)

@@ -1,17 +1,18 @@
 """`toolfoundry demo`: the whole path on the package's own environments, in about a minute.
 
-Import, audit, execute, play, score; each step says the command that does the same by hand. It ends with an error if
-any step did not give what it must: a clean audit, gold at 1, every cheat below it.
+Import, audit, execute, prove, play, score; each step says the command that does the same by hand. It ends with an
+error if any step did not give what it must: a clean audit, gold at 1, every cheat below it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections import Counter
 from pathlib import Path
+from typing import get_args
 
-import orjson
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
@@ -23,11 +24,13 @@ from toolfoundry.demo import environments
 from toolfoundry.errors import FoundryError
 from toolfoundry.metrics import Summary, summarise
 from toolfoundry.policies.scripted import SCRIPTED, make
+from toolfoundry.prove import prove_all
+from toolfoundry.prove import summarise as summarise_proofs
 from toolfoundry.reward import grade_trajectory
 from toolfoundry.rollout import Job, run_rollout, run_rollouts
 from toolfoundry.sandbox import Sandbox
 from toolfoundry.store import RecordWriter, write_run_file
-from toolfoundry.types import EnvSpec, Trajectory
+from toolfoundry.types import EnvSpec, ScenarioKind, Trajectory
 from toolfoundry.untrusted import visible
 
 __all__ = ["run_tour"]
@@ -43,6 +46,7 @@ def run_tour(folder: Path, out: Console) -> None:
         specs = _import(folder, out)
         _audit(folder, out, specs, sandbox)
         _execute(out, specs, sandbox)
+        _prove(out, specs, sandbox)
         summaries = _play(folder, out, specs, sandbox, started)
     _score(out, summaries)
     out.print(f"\nDone in {time.time() - started:.0f} s. Everything is in [bold]{escape(str(folder))}[/bold].")
@@ -61,9 +65,10 @@ def _import(folder: Path, out: Console) -> tuple[EnvSpec, ...]:
     with RecordWriter(path, EnvSpec, "overwrite") as writer:
         for spec in specs:
             writer.write(spec)
-    kinds = Counter(spec.scenario.kind for spec in specs)
+    counts = Counter(spec.scenario.kind for spec in specs)
     tools = sum(len(spec.tools) for spec in specs)
-    out.print(f"{len(specs)} environments with {tools} tools: " + ", ".join(f"{n} {kind}" for kind, n in kinds.items()))
+    scenarios = ", ".join(f"{counts[kind]} {kind.replace('_', ' ')}" for kind in get_args(ScenarioKind))
+    out.print(f"{len(specs)} environments with {tools} tools: {scenarios}")
     return specs
 
 
@@ -91,22 +96,47 @@ def _execute(out: Console, specs: tuple[EnvSpec, ...], sandbox: Sandbox) -> None
     trajectory = asyncio.run(run_rollout(make("gold", spec), spec, sandbox, name="gold"))
     for turn, graded in zip(trajectory.turns, grade_trajectory(trajectory), strict=True):
         for call, result in zip(turn.completion.message.tool_calls, turn.results, strict=True):
-            arguments = visible(orjson.dumps(orjson.loads(call.arguments)).decode(), 110)
-            out.print(f"  [cyan]{call.name}[/cyan] {escape(arguments)}", highlight=False)
-            out.print(f"      → {escape(visible(result.text, 110))}", highlight=False)
+            _line(out, f"  [cyan]{call.name}[/cyan] {escape(visible(call.arguments))}")
+            _line(out, f"      → {escape(visible(result.text))}")
         if turn.completion.message.content:
-            out.print(f"  {escape(visible(turn.completion.message.content, 200))}", highlight=False)
-        out.print(f"      [green]reward {graded.reward.value:.2f}[/green], {len(graded.unsolved_ids)} goals left")
+            _line(out, f"  {escape(visible(turn.completion.message.content))}")
+        left = len(graded.unsolved_ids)
+        _line(out, f"      [green]reward {graded.reward.value:.2f}[/green], goals left: {left}")
     refused = sandbox.call(_INTRUDER, "read_secret", {"path": "/etc/passwd"})
-    out.print("  a tool that opens /etc/passwd:", highlight=False)
-    out.print(f"      → {escape(visible(refused.text, 110))}", highlight=False)
+    _line(out, "  and a tool that opens /etc/passwd:")
+    _line(out, f"      → {escape(visible(refused.text))}")
     if refused.error is None:
         raise FoundryError("the sandbox let a tool read a file")
 
 
+def _line(out: Console, text: str) -> None:
+    out.print(text, highlight=False, no_wrap=True, overflow="ellipsis")
+
+
+def _prove(out: Console, specs: tuple[EnvSpec, ...], sandbox: Sandbox) -> None:
+    _step(out, "4 Prove", "toolfoundry prove environments.jsonl -o proved.jsonl")
+    forgotten = [_without_gold(spec) for spec in specs if spec.state is None]
+    with Progress(console=out, transient=True) as progress:
+        task = progress.add_task("proving", total=len(forgotten))
+        proved: list[EnvSpec] = []
+        for spec in prove_all(forgotten, sandbox, jobs=os.cpu_count() or 1):
+            proved.append(spec)
+            progress.advance(task)
+    summary = summarise_proofs(proved)
+    out.print(
+        f"gold calls and edges forgotten, then found again for {summary.proved} of {summary.goals} goals; "
+        f"{summary.fair_tasks} of {summary.tasks} tasks need nothing that a model could not know"
+    )
+
+
+def _without_gold(spec: EnvSpec) -> EnvSpec:
+    goals = tuple(goal.model_copy(update={"needs": None, "echo_ok": None}) for goal in spec.goals)
+    return spec.replace(goals=goals, gold_calls=None)
+
+
 def _play(folder: Path, out: Console, specs: tuple[EnvSpec, ...], sandbox: Sandbox, started: float) -> list[Summary]:
     path = folder / "trajectories.jsonl"
-    _step(out, "4 Play", f"toolfoundry rollout {folder / 'environments.jsonl'} --policy NAME -o {path}")
+    _step(out, "5 Play", f"toolfoundry rollout {folder / 'environments.jsonl'} --policy NAME -o {path}")
 
     async def play(writer: RecordWriter[Trajectory], progress: Progress) -> list[Trajectory]:
         task = progress.add_task("playing", total=len(specs) * len(SCRIPTED))
@@ -132,7 +162,7 @@ def _play(folder: Path, out: Console, specs: tuple[EnvSpec, ...], sandbox: Sandb
 
 
 def _score(out: Console, summaries: list[Summary]) -> None:
-    _step(out, "5 Score", "toolfoundry score trajectories.jsonl")
+    _step(out, "6 Score", "toolfoundry score trajectories.jsonl")
     out.print("Solve-P, Solve-R and Solve-F1; with * in the paper's convention, where a silent policy is precise")
     table = Table()
     table.add_column("policy", no_wrap=True)
