@@ -21,7 +21,7 @@ from rich.table import Table
 from toolfoundry.check import check, render_html
 from toolfoundry.console import number
 from toolfoundry.demo import environments
-from toolfoundry.errors import FoundryError
+from toolfoundry.errors import FoundryError, MissingExtra
 from toolfoundry.metrics import Summary, summarise
 from toolfoundry.policies.scripted import SCRIPTED, make
 from toolfoundry.prove import prove_all
@@ -78,7 +78,10 @@ def _audit(folder: Path, out: Console, specs: tuple[EnvSpec, ...], sandbox: Sand
     with Progress(console=out, transient=True) as progress:
         task = progress.add_task("checking", total=len(specs))
         report = check(specs, sandbox, on_progress=lambda steps: progress.advance(task, steps))
-    path.write_text(render_html(report), encoding="utf-8")
+    try:
+        path.write_text(render_html(report), encoding="utf-8")
+    except MissingExtra as missing:  # the page is a bonus; the audit itself needs no extra
+        out.print(f"[yellow]{escape(str(missing))}[/yellow]")
     defects = [gate for gate in report.gates if gate.gate.severity == "defect"]
     probes = sum(report.probes.values())
     out.print(
