@@ -69,8 +69,10 @@ def _read_call(piece: str) -> tuple[Any, Any] | None:
         value: Any = json.loads(piece.lstrip(_OPEN).strip())
         if not value.get("name"):
             return None
-        arguments = value["arguments"]
-        return value["name"], arguments if isinstance(arguments, dict) else json.loads(arguments)
+        arguments: Any = value["arguments"]
+        if not isinstance(arguments, dict):
+            arguments = json.loads(arguments)
+        return value["name"], cast(Any, arguments)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
@@ -88,8 +90,8 @@ def get_feedback(calls: Sequence[tuple[Any, Any]], codes: Codes) -> list[str]:
             result = results[index]
         elif index in known:
             result = _raised(f"TypeError: {name}() argument after ** must be a mapping, not {type(arguments).__name__}")
-        elif isinstance(name, list | dict):
-            result = _raised(f"TypeError: unhashable type: {type(cast(object, name)).__name__!r}")
+        elif type(name) in (list, dict):
+            result = _raised(f"TypeError: unhashable type: {type(name).__name__!r}")
         else:
             result = _raised(f"KeyError: {name!r}")
         feedback.append(published_output(str(name), result))
