@@ -208,10 +208,13 @@ def check(
     """Run every gate that applies to a set, and print a quality report."""
     from toolfoundry.check import check as run_check
     from toolfoundry.check import print_report, render_html
+    from toolfoundry.check.html import require_extra
     from toolfoundry.sandbox import Sandbox
 
-    if html is not None and not html.parent.is_dir():
-        raise OutputError(f"{html}: there is no folder {html.parent}")  # better said before the work than after it
+    if html is not None:  # what would prevent the page is better said before the work than after it
+        require_extra()
+        if not html.parent.is_dir():
+            raise OutputError(f"{html}: there is no folder {html.parent}")
     problems = Problems()
     specs = list(read(envs, EnvSpec, skip_bad=skip_bad, on_bad=problems))
     if not specs:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import importlib.resources
+import importlib.util
 from collections import Counter
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ from toolfoundry.check.terminal import PANEL_COLUMNS, plural
 from toolfoundry.errors import MissingExtra
 from toolfoundry.untrusted import visible
 
-__all__ = ["render_html"]
+__all__ = ["render_html", "require_extra"]
 
 _MAX_CHARS, _MAX_ROWS, _MAX_BARS = 600, 200, 24
 
@@ -72,12 +73,17 @@ class Cell(NamedTuple):
     share: float
 
 
+def require_extra() -> None:
+    """Raises MissingExtra where a page could not be made: better known before an audit than after it."""
+    if importlib.util.find_spec("jinja2") is None:
+        raise MissingExtra("report", "the HTML report")
+
+
 def render_html(report: QualityReport) -> str:
     """The whole page as text, the same for the same report. Raises MissingExtra without the extra `report`."""
-    try:
-        import jinja2
-    except ImportError:
-        raise MissingExtra("report", "the HTML report") from None
+    require_extra()
+    import jinja2
+
     environment = jinja2.Environment(
         autoescape=True,
         undefined=jinja2.StrictUndefined,

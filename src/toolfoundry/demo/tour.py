@@ -78,15 +78,13 @@ def _audit(folder: Path, out: Console, specs: tuple[EnvSpec, ...], sandbox: Sand
     with Progress(console=out, transient=True) as progress:
         task = progress.add_task("checking", total=len(specs))
         report = check(specs, sandbox, on_progress=lambda steps: progress.advance(task, steps))
+    gates = sum(gate.gate.severity == "defect" for gate in report.gates)
+    out.print(f"{gates} gates, {sum(report.probes.values()):,} probing calls, {report.defects} defects")
     try:
         path.write_text(render_html(report), encoding="utf-8")
+        out.print(f"report: {escape(str(path))}", highlight=False)
     except MissingExtra as missing:  # the page is a bonus; the audit itself needs no extra
         out.print(f"[yellow]{escape(str(missing))}[/yellow]")
-    defects = [gate for gate in report.gates if gate.gate.severity == "defect"]
-    probes = sum(report.probes.values())
-    out.print(
-        f"{len(defects)} gates, {probes:,} probing calls, {sum(gate.hits for gate in defects)} defects; see {path}"
-    )
     if report.defects:
         hit = [f"{r.gate.name} ({r.hits})" for r in report.gates if r.hits and r.gate.severity == "defect"]
         raise FoundryError(f"the demo's own environments have defects: {', '.join(hit)}")
