@@ -118,3 +118,16 @@ def test_numbers_are_found_in_their_surroundings(number, surroundings):
     """With or without thousands commas."""
     assert holds(Answer(type="number", value=number), surroundings.format(number))
     assert holds(Answer(type="number", value=number), surroundings.format(f"{number:,}"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a" + "\u0301\u0316" * 30_000, "<answer>" * 30_000, "1," * 30_000, "[" * 60_000, "2001-" * 12_000],
+    ids=["marks", "tags", "digits", "brackets", "dates"],
+)
+def test_no_text_takes_long(text):
+    """Comparing is linear in hostile text; a quadratic step would take minutes here."""
+    for golden in ("Oslo", "5", "2001-05-18", "no", "a, b"):
+        holds(infer(golden), text)
+        equals(infer(golden), text)
+    tagged_answer(text)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -94,7 +95,7 @@ def test_a_bad_row_costs_itself_only(run, tmp_path):
     code, _, err = run("import", "ftrl", rows, "-o", tmp_path / "envs.jsonl", "--skip-bad", "--force")
     assert code == 0
     assert "skipped: " in err
-    assert "1 bad records skipped" in err
+    assert "bad records skipped: 1" in err
     assert len(list(read(tmp_path / "envs.jsonl", EnvSpec))) == 2
 
 
@@ -142,6 +143,49 @@ def test_resume_plays_only_what_is_missing(run, envs, tmp_path):
     assert played.read_bytes() == before
 
 
+def test_resume_goes_on_with_the_same_run_only(run, envs, tmp_path):
+    """Another seed, another reward, other environments: refused, and nothing is changed."""
+    played, proved = tmp_path / "spam.jsonl", tmp_path / "proved.jsonl"
+    assert run("rollout", envs, "--policy", "spam", "-o", played, "--limit", 2)[0] == 0
+    before = played.read_bytes()
+    for option in (["--seed", 7], ["--reward", "ftrl"], ["--max-turns", 3]):
+        code, _, err = run("rollout", envs, "--policy", "spam", "-o", played, "--resume", *option)
+        assert (code, "--resume goes on with the same run only" in err) == (3, True)
+    code, _, err = run("prove", envs, "-o", proved)
+    assert code == 0, err
+    other = tmp_path / "other.jsonl"
+    with RecordWriter(other, EnvSpec) as writer:
+        writer.write(capital_spec(99))
+    code, _, err = run("prove", other, "-o", proved, "--resume")
+    assert (code, "does not begin with the environments of" in err) == (3, True)
+    assert played.read_bytes() == before
+
+
+def test_an_environment_given_twice_is_played_once(run, envs, tmp_path):
+    """And said."""
+    lines = envs.read_bytes().splitlines(keepends=True)
+    envs.write_bytes(b"".join([*lines, *lines[1:]]))
+    code, _, err = run("rollout", envs, "--policy", "spam", "-o", tmp_path / "spam.jsonl")
+    assert (code, "left out: 3" in err) == (0, True)
+    assert len(list(read(tmp_path / "spam.jsonl", Trajectory))) == 3
+
+
+def test_an_interrupt_is_said(envs, tmp_path):
+    """Exit code 130, one line, and the file is whole."""
+    with serve(lambda request: replace(model(request), delay_s=0.2)) as base_url:
+        command = [sys.executable, "-m", "toolfoundry.cli", "rollout", envs, *OPENAI, base_url, "--samples", "50"]
+        command += ["-o", tmp_path / "m.jsonl", "--concurrency", "2"]
+        running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        while not (tmp_path / "m.jsonl").exists() or (tmp_path / "m.jsonl").read_bytes().count(b"\n") < 3:
+            time.sleep(0.02)
+        running.send_signal(signal.SIGINT)
+        _, err = running.communicate(timeout=30)
+    assert running.returncode == 130
+    assert "interrupted" in err
+    assert "Traceback" not in err
+    assert list(read(tmp_path / "m.jsonl", Trajectory))
+
+
 def test_gold_needs_gold_calls(run, tmp_path):
     """Said at once, before anything is written."""
     path = tmp_path / "envs.jsonl"
@@ -161,7 +205,12 @@ WRONG = [
         "option --policy: found 'nobody', expected openai or one of gold",
     ),
     (["rollout", "{envs}", "--policy", "openai", "-o", "{new}"], 3, "option --model: found nothing"),
-    (["rollout", "{envs}", "-o", "{envs}"], 6, "exists; add --resume to go on with it or --force"),
+    (["rollout", "{envs}", "-o", "{old}"], 6, "exists; --force replaces it"),
+    (["rollout", "{envs}", "-o", "{envs}", "--force"], 6, "is also the input"),
+    (["repair", "{envs}", "-o", "{envs}", "--force"], 6, "is also the input"),
+    (["export", "ftrl", "{envs}", "-o", "{envs}", "--force"], 6, "is also the input"),
+    (["import", "ftrl", "{old}", "-o", "{old}", "--force"], 6, "is also the input"),
+    (["import", "toml", "{folder}", "-o", "{new}"], 3, "no environment in the input"),
     (["rollout", "{envs}", "-o", "{envs}/x.jsonl"], 6, "cannot be written"),
     (["score", "{envs}"], 3, "an artifact of 'environments'"),
     (["export", "ftrl", "{envs}", "-o", "{folder}/nowhere/x"], 6, "No such file or directory"),
@@ -175,11 +224,20 @@ WRONG = [
 @pytest.mark.parametrize(("arguments", "code", "message"), WRONG)
 def test_errors_are_one_line_with_an_exit_code(run, envs, tmp_path, arguments, code, message):
     """No traceback; the message says what is wrong and what to do."""
-    places = {"envs": envs, "missing": tmp_path / "no.jsonl", "new": tmp_path / "new.jsonl", "folder": tmp_path}
+    (tmp_path / "old.jsonl").write_text("kept")
+    places = {
+        "envs": envs,
+        "old": tmp_path / "old.jsonl",
+        "missing": tmp_path / "no.jsonl",
+        "new": tmp_path / "new.jsonl",
+        "folder": tmp_path,
+    }
     got, _, err = run(*(argument.format(**places) for argument in arguments))
     assert got == code
     assert message in " ".join(err.replace("│", " ").split())
     assert "Traceback" not in err
+    assert (tmp_path / "old.jsonl").read_text() == "kept"
+    assert len(list(read(envs, EnvSpec))) == 3
 
 
 def test_debug_shows_the_traceback(envs, tmp_path):

@@ -74,6 +74,33 @@ def test_published_tools(ftrl_rows):
     assert valid / total > 0.99
 
 
+HOSTILE = [
+    {"type": "string", "pattern": ".*" * 24 + "!"},
+    {"type": "string", "pattern": "a{99999999999}"},
+    {"type": "string", "minLength": 5 * 10**8},
+    {"type": "array", "minItems": 10**8},
+    {"type": "integer", "multipleOf": 0.5},
+    {"type": "integer", "minimum": 1e308},
+    {"anyOf": [True]},
+    True,
+    {"anyOf": 5},
+    {"enum": 5},
+    {"type": {}},
+]
+
+
+@pytest.mark.parametrize("schema", HOSTILE, ids=str)
+def test_hostile_schemas_cost_nothing(schema):
+    """Whatever a schema asks for: some arguments of sane size, or none where it is no schema."""
+    parameters = {"type": "object", "properties": {"a": schema}, "required": ["a"]}
+    for arguments in (placeholder_arguments(parameters), random_arguments(parameters, random.Random(1))):
+        assert len(str(arguments)) < 20_000
+    nested = schema
+    for _ in range(16):
+        nested = {"type": "object", "properties": {"a": nested, "b": nested}, "required": ["a", "b"]}
+    assert len(str(placeholder_arguments({"type": "object", "properties": {"a": nested}, "required": ["a"]}))) < 10**7
+
+
 @pytest.mark.parametrize("schema", [{}, {"type": "object"}, {"properties": None, "required": None}])
 def test_a_tool_without_parameters(schema):
     """Takes no arguments."""

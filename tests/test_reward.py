@@ -207,11 +207,47 @@ def test_results_must_belong_to_the_calls():
         ("The capital is Oslo.\n\n", False, True),
         ("Oslo\nor maybe Rome", False, False),
         ("word " * 30 + "Oslo", False, False),
+        ("<tool_response>Oslo</tool_response><answer>Oslo</answer>", True, False),
     ],
 )
 def test_final_answer(content, tagged, right):
     """With tags the tag alone counts; without, the last line on token boundaries."""
     assert final_answer_right(Message(role="assistant", content=content), infer("Oslo"), tagged=tagged) is right
+
+
+def test_a_line_of_guesses_is_no_answer():
+    """Without tags a line may name three numbers, as "5 + 7 = 12" does, but not thirty."""
+    said = Message(role="assistant", content="So 5 + 7 = 12.")
+    guesses = Message(role="assistant", content="0 1 2 3 4 5 6 7 8 9 10 11 12")
+    assert final_answer_right(said, infer("12"), tagged=False)
+    assert not final_answer_right(guesses, infer("12"), tagged=False)
+
+
+def test_a_faulty_last_message_gives_no_answer():
+    """Its turn earns -0.3, and its trajectory nothing for it."""
+    message, results = turn(content="<answer>42</answer>", faults=(Fault(kind="unfinished"),))
+    assert grade(CHAIN, message, results).reward.value == -0.3
+    assert score_trajectory(trajectory((message, results))).answer_right is False
+
+
+def test_markup_in_the_text_is_markup():
+    """A server that leaves the call in the text does not turn it into an answer."""
+    message, results = turn(content='<tool_call>{"name": "look"')
+    assert grade(CHAIN, message, results).reward.value == -0.3
+
+
+def test_equal_json_numbers_make_equal_calls():
+    """1 and 1.0 are the same argument."""
+    goals = (goal("a", answer="111"), goal("b", answer="222"))
+    calls = [("look", '{"x": 1}', "111 222"), ("look", '{"x": 1.0}', "111 222")]
+    assert grade(goals, *turn(*calls)).reward.solved == 1
+
+
+@pytest.mark.parametrize("depth", [99, 100, 300, 1020])
+def test_deep_arguments_are_malformed_not_fatal(depth):
+    """A model cannot make a rollout unscored by nesting: beyond 100 levels a call counts as malformed."""
+    message, results = turn(("look", '{"x": ' + "[" * depth + "]" * depth + "}", "5000"))
+    assert grade(CHAIN, message, results).reward.malformed == (depth > 99)
 
 
 def trajectory(*played, goals=CHAIN, stop="answered", answer="42"):

@@ -88,6 +88,27 @@ def test_a_fault_that_can_be_put_right_is_told():
     assert [turn.reward.value for turn in trajectory.turns] == [-0.3, 1 / 3]
 
 
+def test_a_rollout_makes_no_more_calls_than_allowed():
+    """Also within one turn."""
+    message = assistant("", *(call("author_of", "Tides", id=f"c{n}") for n in range(5)))
+    trajectory = play(says(message), limits=Limits(max_calls=3))
+    assert [result.error is None for result in trajectory.turns[0].results] == [True, True, True, False, False]
+    assert (trajectory.stop, len(trajectory.turns)) == ("max_calls", 1)
+
+
+def test_slow_tools_are_cut_off_too():
+    """The time of a rollout includes its tools."""
+
+    class Slow(CannedExecutor):
+        def session(self, sources, **options):
+            session = super().session(sources)
+            session.abatch = lambda calls: asyncio.sleep(5)
+            return session
+
+    trajectory = play(says(assistant("", call("author_of", "x"))), limits=Limits(max_time_s=0.1), executor=Slow(TABLE))
+    assert trajectory.stop == "max_time"
+
+
 STOPS = [
     (assistant("", call("author_of", "x")), Limits(max_turns=3), "max_turns", 3),
     (assistant("", call("author_of", "x")), Limits(max_calls=2), "max_calls", 2),

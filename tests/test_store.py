@@ -76,7 +76,7 @@ def test_resume_can_drop_records(tmp_path, name):
 def test_an_existing_file_is_not_replaced_by_accident(tmp_path):
     """Only when asked for."""
     path = write(tmp_path / "envs.jsonl", 2)
-    with pytest.raises(OutputError, match="--resume to go on with it or --force"):
+    with pytest.raises(OutputError, match="--force replaces it"):
         RecordWriter(path, EnvSpec)
     assert len(list(read(write(path, 1, "overwrite"), EnvSpec))) == 1
 
@@ -108,6 +108,17 @@ def test_a_full_disk_leaves_whole_records(tmp_path, monkeypatch):
         with pytest.raises(OutputError, match="No space left on device; everything before this record is intact"):
             writer.write(spec(5))
     assert list(read(path, EnvSpec)) == [spec(0), spec(1)]
+
+
+def test_a_truncated_compressed_file_is_not_read_as_whole(tmp_path):
+    """The last record is missing, and that is said."""
+    path = write(tmp_path / "envs.jsonl.zst", 3)
+    path.write_bytes(path.read_bytes()[:-7])
+    with pytest.raises(RecordError, match=r":4: found a truncated last line"):
+        list(read(path, EnvSpec))
+    problems = []
+    assert len(list(read(path, EnvSpec, skip_bad=True, on_bad=problems.append))) == 2
+    assert len(problems) == 1
 
 
 BAD_LINES = [

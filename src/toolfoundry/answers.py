@@ -22,7 +22,17 @@ from pydantic import JsonValue
 
 from toolfoundry.types import Answer
 
-__all__ = ["equals", "holds", "infer", "published_match", "scalars", "spelling", "stands_in", "tagged_answer"]
+__all__ = [
+    "equals",
+    "holds",
+    "infer",
+    "published_match",
+    "scalars",
+    "spelling",
+    "stands_in",
+    "tagged_answer",
+    "values_in",
+]
 
 _DIGITS = r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?"
 # A number of its own: not part of a word, a longer number, a range, a date, a time or a version.
@@ -36,6 +46,12 @@ _DATES = (
     re.compile(rf"\b(?P<month>{_MONTH})\s+(?P<d>\d{{1,2}})(?:st|nd|rd|th)?,?\s+(?P<y>\d{{4}})\b", re.IGNORECASE),
     re.compile(rf"\b(?P<d>\d{{1,2}})(?:st|nd|rd|th)?\s+(?:of\s+)?(?P<month>{_MONTH}),?\s+(?P<y>\d{{4}})\b", re.I),
 )
+_COMBINING = (
+    r"[\u0300-\u036f\u0483-\u0489\u0591-\u05bd\u0610-\u061a\u064b-\u065f"
+    r"\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]"
+)
+_MARKS = re.compile(rf"({_COMBINING}{{16}}){_COMBINING}+")
+_MAX_ANSWER = 2000  # characters; what is longer is no answer
 _TRUTH = {"yes": True, "true": True, "no": False, "false": False}
 # Tokens that stand in ordinary sentences: as an answer they count only where the text states nothing else.
 _COMMON = frozenset({"a", "an", "the", "no", "yes", "none", "not", "in", "on", "of", "is", "it", "all", "or", "and"})
@@ -94,6 +110,8 @@ def equals(answer: Answer, text: str) -> bool:
     (True, False)
     """
     bare = text.strip()
+    if len(bare) > _MAX_ANSWER:
+        return False
     match answer.type:
         case "number":
             numbers = list(_numbers(bare))
@@ -119,6 +137,17 @@ def stands_in(answer: Answer, arguments: JsonValue) -> bool:
     )
 
 
+def values_in(answer: Answer, text: str) -> int:
+    """How many different values of the answer's kind a text names; 1 where they cannot be counted (text)."""
+    match answer.type:
+        case "number":
+            return len(set(_numbers(text)))
+        case "date":
+            return len(set(_dates(text)))
+        case _:
+            return 1
+
+
 def published_match(golden: str, output: str) -> bool:
     """The release's rule: every part of `golden.split(', ')`, without case and commas, is a substring of the output."""
     text = output.lower().replace(",", "").strip()
@@ -131,8 +160,12 @@ def tagged_answer(text: str) -> str | None:
     >>> tagged_answer("<answer>4</answer> no: <answer> 5 </answer>")
     '5'
     """
-    found = re.findall(r"<answer>(.*?)</answer>", text, re.DOTALL)
-    return found[-1].strip() if found else None
+    last: str | None = None
+    start = text.find("<answer>")
+    while start >= 0 and (end := text.find("</answer>", start)) >= 0:
+        last = text[start + len("<answer>") : end]
+        start = text.find("<answer>", end)
+    return None if last is None else last.strip()
 
 
 # --- numbers and dates ---------------------------------------------------------------------------------------------
@@ -193,6 +226,8 @@ def _normalise(token: str) -> str:
 
 def _tokens(text: str) -> list[str]:
     """Words, numbers without thousands commas and trailing zeros, and symbols that carry meaning; no punctuation."""
+    if not text.isascii():  # normalising takes quadratic time over a long run of combining marks
+        text = _MARKS.sub(r"\1", text)
     folded = unicodedata.normalize("NFKC", text).casefold().replace("’", "'")
     return [_normalise(match.group()) for match in _TOKEN.finditer(folded)]
 

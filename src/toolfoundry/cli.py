@@ -15,7 +15,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import orjson
 import typer
+from pydantic import JsonValue
 from rich.markup import escape
 
 from toolfoundry import __version__
@@ -32,11 +34,13 @@ from toolfoundry.console import (
     print_proofs,
     print_summaries,
     progress,
+    separate,
     write_environments,
     write_mode,
 )
 from toolfoundry.errors import EndpointError, FoundryError, InputError, OutputError, RecordError
-from toolfoundry.store import RecordWriter, json_schema, read, write_run_file
+from toolfoundry.policies.scripted import SCRIPTED
+from toolfoundry.store import RecordWriter, json_schema, read, run_file, write_run_file
 from toolfoundry.types import EnvSpec, Limits, Preset, Trajectory
 from toolfoundry.untrusted import visible
 
@@ -95,9 +99,10 @@ def main() -> None:
     except BrokenPipeError:  # the reader of our output has gone
         sys.stderr.close()
         sys.exit(0)
-    except KeyboardInterrupt:
-        err.print("interrupted; what was written is complete, start again with --resume to go on")
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == 130:  # typer's word for Ctrl-C
+            err.print("interrupted; what was written is whole (rollout and prove go on from it with --resume)")
+        raise
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         _fail(OutputError(f"{place}{error.strerror or error}"), OutputError.exit_code)
@@ -126,6 +131,7 @@ def import_ftrl(
     """Read FTRL's published format (and its forks with gold calls)."""
     from toolfoundry.formats.ftrl import read_ftrl
 
+    separate(output, file)
     problems = Problems()
     write_environments(read_ftrl(file, skip_bad=skip_bad, on_bad=problems), output, force, as_json, problems)
 
@@ -141,6 +147,7 @@ def import_toml(
     """Read environments written by hand, one TOML file each."""
     from toolfoundry.formats.toml import read_toml
 
+    separate(output, *paths)
     problems = Problems()
 
     def specs() -> Iterator[EnvSpec]:
@@ -167,11 +174,15 @@ def export_ftrl(
     """Write FTRL's published format; imported rows come back byte for byte."""
     from toolfoundry.formats.ftrl import to_row
 
+    separate(output, envs)
     if output.exists() and not force:
-        raise OutputError(f"{output} exists; add --force to replace it")
+        raise OutputError(f"{output} exists; --force replaces it")
+    if output.suffix == ".zst":
+        raise OutputError(f"{output}: rows of other formats are written plain; leave out .zst")
     problems = Problems()
     count = 0
-    with output.open("w", encoding="utf-8", newline="\n") as file:
+    unfinished = output.with_name(f".{output.name}.unfinished")
+    with unfinished.open("w", encoding="utf-8", newline="\n") as file:
         for spec in read(envs, EnvSpec, skip_bad=skip_bad, on_bad=problems):
             try:
                 row = to_row(spec, with_gold=with_gold)
@@ -182,6 +193,7 @@ def export_ftrl(
                 continue
             file.write(row + "\n")
             count += 1
+    unfinished.replace(output)
     done_line(f"{count} rows written to {output}", problems)
 
 
@@ -213,12 +225,13 @@ def check(
 
     if html is not None:  # what would prevent the page is better said before the work than after it
         require_extra()
+        separate(html, envs)
         if not html.parent.is_dir():
             raise OutputError(f"{html}: there is no folder {html.parent}")
+        if html.is_dir():
+            raise OutputError(f"{html} is a folder")
     problems = Problems()
-    specs = list(read(envs, EnvSpec, skip_bad=skip_bad, on_bad=problems))
-    if not specs:
-        raise InputError(f"{envs}: has no environments to check")
+    specs = _environments(envs, skip_bad, problems)
     with Sandbox() as sandbox, progress("checking", len(specs)) as advance:
         report = run_check(specs, sandbox, panel=panel, on_progress=advance)
     if html is not None:
@@ -239,10 +252,12 @@ def repair(
     """Fix what can be fixed mechanically (schemas, hidden names), and say what was changed."""
     from toolfoundry.repair import repair as run_repair
 
+    separate(output, envs)
     problems = Problems()
     changes: dict[str, list[str]] = {}
+    specs = _environments(envs, skip_bad, problems)
     with RecordWriter(output, EnvSpec, write_mode(force)) as writer:
-        for spec in read(envs, EnvSpec, skip_bad=skip_bad, on_bad=problems):
+        for spec in specs:
             repaired, changed = run_repair(spec)
             writer.write(repaired)
             changes[repaired.id] = list(changed)
@@ -269,12 +284,17 @@ def prove(
     from toolfoundry.prove import prove_all, summarise
     from toolfoundry.sandbox import Sandbox
 
+    separate(output, envs)
     problems = Problems()
     started = time.time()
-    specs = list(read(envs, EnvSpec, skip_bad=skip_bad, on_bad=problems))
+    specs = _environments(envs, skip_bad, problems)
     proved: list[EnvSpec] = []
 
     def keep(spec: EnvSpec) -> bool:
+        """What a proof leaves as it is tells whether the output was begun from this input."""
+        here = specs[len(proved)] if len(proved) < len(specs) else None
+        if here is None or (here.scenario, here.tools, here.prompt) != (spec.scenario, spec.tools, spec.prompt):
+            raise InputError(f"{output} does not begin with the environments of {envs}; --force starts it anew")
         proved.append(spec)
         return True
 
@@ -312,23 +332,23 @@ def prove(
 def rollout(
     envs: Envs,
     output: Output,
-    policy: Annotated[str, typer.Option(help="A scripted policy (gold, silent, spam, ...), or openai.")] = "gold",
+    policy: Annotated[str, typer.Option(help=f"{', '.join(SCRIPTED)}, or openai.")] = "gold",
     samples: Annotated[int, typer.Option(min=1, help="Rollouts of each environment.")] = 1,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N environments.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of scripted policies and of sampling.")] = 0,
     concurrency: Annotated[int, typer.Option(min=1, help="Rollouts at a time.")] = 64,
     reward: Annotated[Preset, typer.Option(help="Which reward grades the turns.")] = "frontier",
-    max_turns: Annotated[int, typer.Option(min=1)] = 20,
+    max_turns: Annotated[int, typer.Option(min=1, help="Turns of one rollout.")] = 20,
     max_calls: Annotated[int | None, typer.Option(min=1, help="Tool calls in one rollout.")] = None,
     max_rollout_tokens: Annotated[int | None, typer.Option(min=1, help="Completion tokens in one rollout.")] = None,
-    max_time: Annotated[float | None, typer.Option(help="Seconds for one rollout.")] = None,
+    max_time: Annotated[float | None, typer.Option(min=0.001, help="Seconds for one rollout.")] = None,
     base_url: Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint.")] = None,
     model: Annotated[str | None, typer.Option(help="Model name at the endpoint.")] = None,
     api_key_env: Annotated[str | None, typer.Option(help="Environment variable that holds the key.")] = None,
     thinking: Annotated[bool | None, typer.Option("--thinking/--no-thinking", help="Ask the server for it.")] = None,
     parse_text: Annotated[bool, typer.Option(help="Read calls out of the text, for servers that do not.")] = False,
-    temperature: Annotated[float | None, typer.Option(min=0)] = None,
-    top_p: Annotated[float | None, typer.Option(min=0, max=1)] = None,
+    temperature: Annotated[float | None, typer.Option(min=0, help="Sampling temperature.")] = None,
+    top_p: Annotated[float | None, typer.Option(min=0, max=1, help="Nucleus sampling.")] = None,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of one completion.")] = None,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one request.")] = 300.0,
     retries: Annotated[int, typer.Option(min=0, help="Retries of one request.")] = 5,
@@ -362,13 +382,32 @@ def rollout(
         "concurrency": concurrency,
     }
     player = choose(policy, seed=seed, **options)
-    specs = list(read(envs, EnvSpec, skip_bad=skip_bad, on_bad=problems))[:limit]
+    separate(output, envs)
+    found = _environments(envs, skip_bad, problems)
+    specs = list({spec.id: spec for spec in found}.values())  # one file may hold an environment twice
+    if len(specs) < len(found):
+        err.print(f"[yellow]the same environment again, left out: {len(found) - len(specs)}[/yellow]")
+    specs = specs[:limit]
     for spec in specs[:1]:
         player.make(spec, 0)  # what is wrong with the choice of policy is best said before anything is written
     limits = Limits(max_turns=max_turns, max_calls=max_calls, max_tokens=max_rollout_tokens, max_time_s=max_time)
     done: dict[str, Trajectory] = {}
 
+    config: dict[str, JsonValue] = {
+        "envs": str(envs),
+        "policy": player.name,
+        "seed": seed,
+        "samples": samples,
+        "reward": reward,
+        "limits": limits.model_dump(mode="json"),
+        **player.config,
+    }
+    if resume:
+        _same_run(output, config)
+
     def keep(trajectory: Trajectory) -> bool:
+        if trajectory.preset != reward:
+            raise InputError(f"{output} was graded with {trajectory.preset!r}, found --reward {reward!r}")
         if trajectory.stop == "error":
             return False
         done[trajectory.key] = trajectory
@@ -390,6 +429,7 @@ def rollout(
                     raise EndpointError(f"the first {failures} rollouts all failed ({trajectory.error}); see {output}")
 
     with RecordWriter(output, Trajectory, write_mode(force, resume), keep=keep) as writer, Sandbox() as sandbox:
+        write_run_file(output, command=command_line(), config=config, counts={}, started=started)
         jobs = [
             job
             for sample in range(samples)
@@ -402,15 +442,7 @@ def rollout(
     write_run_file(
         output,
         command=command_line(),
-        config={
-            "envs": str(envs),
-            "policy": player.name,
-            "seed": seed,
-            "samples": samples,
-            "reward": reward,
-            "limits": limits.model_dump(mode="json"),
-            **player.config,
-        },
+        config=config,
         counts={"trajectories": len(done), **player.usage()},
         started=started,
     )
@@ -464,6 +496,28 @@ def demo(
     from toolfoundry.demo.tour import run_tour
 
     run_tour(output, out)
+
+
+def _environments(path: Path, skip_bad: bool, problems: Problems) -> list[EnvSpec]:
+    """The environments of an artifact; there must be one."""
+    specs = list(read(path, EnvSpec, skip_bad=skip_bad, on_bad=problems))
+    if not specs:
+        raise InputError(f"{path}: has no environments")
+    return specs
+
+
+def _same_run(output: Path, config: dict[str, JsonValue]) -> None:
+    """Raises InputError where a run that is to be gone on with was begun with another configuration."""
+    path = run_file(output)
+    if not (path.exists() and output.exists()):
+        return
+    begun: dict[str, JsonValue] = orjson.loads(path.read_bytes()).get("config", {})
+    for name in ("seed", "reward", "limits", "temperature", "top_p", "thinking"):
+        if begun.get(name) != config.get(name):
+            raise InputError(
+                f"{output} was begun with {name} {begun.get(name)!r}, found {config.get(name)!r}; "
+                "--resume goes on with the same run only"
+            )
 
 
 if __name__ == "__main__":

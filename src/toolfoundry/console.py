@@ -7,6 +7,7 @@ Results go to `out`, everything else to `err`. Text from tools, models and files
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 import sys
 from collections.abc import Callable, Generator, Iterable, Sequence
@@ -20,6 +21,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from toolfoundry.errors import InputError, OutputError
 from toolfoundry.metrics import Summary
 from toolfoundry.prove.summary import ProofSummary
 from toolfoundry.store import RecordWriter, WriteMode
@@ -50,11 +52,22 @@ def write_mode(force: bool, resume: bool = False) -> WriteMode:
     return "overwrite" if force else "resume" if resume else "new"
 
 
+def separate(output: Path, *inputs: Path) -> None:
+    """Raises OutputError where the output is one of the inputs, under whatever name: it would be lost."""
+    for path in inputs:
+        if output.exists() and path.exists() and output.samefile(path):
+            raise OutputError(f"{output} is also the input; give another name")
+
+
 def write_environments(specs: Iterable[EnvSpec], output: Path, force: bool, as_json: bool, problems: Problems) -> None:
     goals = count = tools = 0
     scenarios: dict[str, int] = {}
+    remaining = iter(specs)
+    first = next(remaining, None)  # before the output is touched: with nothing to write nothing is left behind
+    if first is None:
+        raise InputError("there is no environment in the input")
     with RecordWriter(output, EnvSpec, write_mode(force)) as writer:
-        for spec in specs:
+        for spec in itertools.chain([first], remaining):
             writer.write(spec)
             count += 1
             goals += len(spec.goals)
@@ -75,7 +88,7 @@ def write_environments(specs: Iterable[EnvSpec], output: Path, force: bool, as_j
 
 def done_line(text: str | None, problems: Problems) -> None:
     if problems.count:
-        err.print(f"[yellow]{problems.count} bad records skipped[/yellow]")
+        err.print(f"[yellow]bad records skipped: {problems.count}[/yellow]")
     if text:
         err.print(escape(text), highlight=False, soft_wrap=True)
 

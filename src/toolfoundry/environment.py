@@ -82,6 +82,7 @@ class Environment:
         self._names = {tool.name for tool in spec.tools}
         self._session: ToolSession | None = None
         self._executor = executor
+        self._calls = 0
         self._seed = derive_seed("environment", spec.id, seed)
 
     def start(self) -> Opening:
@@ -93,8 +94,12 @@ class Environment:
         A completion without calls ends the episode, unless something in it can be put right (a fault other than
         its having hit the token limit): then a notice says what.
         """
+        most = self._most_calls()
+        self._calls += len(message.tool_calls)
         refused = {
-            call.id: error for index, call in enumerate(message.tool_calls) if (error := self._refuse(message, index))
+            call.id: error
+            for index, call in enumerate(message.tool_calls)
+            if (error := self._refuse(message, index, most))
         }
         accepted = [call for call in message.tool_calls if call.id not in refused]
         executed = await self._execute([(call.name, arguments_of(call) or {}) for call in accepted])
@@ -119,11 +124,16 @@ class Environment:
             self._session = self._executor.session(sources, state=self._spec.state, seed=self._seed)
         return await self._session.abatch(calls)
 
-    def _refuse(self, message: Message, index: int) -> str | None:
+    def _most_calls(self) -> int:
+        """How many calls the next turn may make."""
+        left = self._limits.max_calls - self._calls if self._limits.max_calls is not None else None
+        return self._limits.calls_per_turn if left is None else min(left, self._limits.calls_per_turn)
+
+    def _refuse(self, message: Message, index: int, most: int) -> str | None:
         """Why a call is not executed, in words for the model, or None."""
         call = message.tool_calls[index]
-        if index >= self._limits.calls_per_turn:
-            return f"limit: at most {self._limits.calls_per_turn} calls a turn are executed"
+        if index >= most:
+            return f"limit: at most {max(0, most)} calls were still to be executed in this turn"
         if arguments_of(call) is None:
             return f"malformed_call: {explain(call)}"
         if call.name not in self._names:

@@ -8,12 +8,16 @@ only where one of a few common shapes matches, else by the first of the schema's
 
 from __future__ import annotations
 
+import math
 import random
-import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, cast
 
+import orjson
 from pydantic import JsonValue
+
+from toolfoundry.schemas import compile_if_valid
 
 __all__ = ["placeholder_arguments", "random_arguments"]
 
@@ -44,20 +48,31 @@ _SHAPES = (
     "AB12",
     "01/01/2000",
 )
+_DEPTH, _MOST_ITEMS, _MOST_CHARS, _MOST = 8, 100, 10_000, 2**53  # beyond these a schema asks for nonsense
 _WORDS = ("alpha", "river", "north", "seven", "green", "basic", "daily", "local", "first", "other")
 
 
 def placeholder_arguments(parameters: Schema, *, optional: bool = False) -> dict[str, JsonValue]:
     """The plainest valid arguments: required parameters only, or `optional` ones too."""
-    return _object(parameters, None, optional)
+    return _object(parameters, None, optional, 0) if _sound(parameters) else {}
 
 
 def random_arguments(parameters: Schema, rng: random.Random) -> dict[str, JsonValue]:
     """Random valid arguments: each optional parameter is given with probability one half."""
-    return _object(parameters, rng, optional=False)
+    return _object(parameters, rng, False, 0) if _sound(parameters) else {}
 
 
-def _object(schema: Schema, rng: random.Random | None, optional: bool) -> dict[str, JsonValue]:
+def _sound(parameters: Schema) -> bool:
+    """Whether it is a JSON Schema at all: for what is none there are no valid arguments."""
+    return _compiles(orjson.dumps(parameters))
+
+
+@lru_cache(maxsize=4096)
+def _compiles(schema: bytes) -> bool:
+    return compile_if_valid(orjson.loads(schema)) is not None
+
+
+def _object(schema: Schema, rng: random.Random | None, optional: bool, depth: int) -> dict[str, JsonValue]:
     required = set(cast("list[str]", schema.get("required") or []))
     properties = cast("dict[str, Schema]", schema.get("properties") or {})
     chosen = {
@@ -65,11 +80,17 @@ def _object(schema: Schema, rng: random.Random | None, optional: bool) -> dict[s
         for name, property_schema in properties.items()
         if name in required or optional or (rng is not None and rng.random() < 0.5)
     }
-    values = {name: _value(property_schema, rng, optional) for name, property_schema in chosen.items()}
+    values = {name: _value(property_schema, rng, optional, depth + 1) for name, property_schema in chosen.items()}
     return {**values, **dict.fromkeys(sorted(required - set(properties)), "example")}
 
 
-def _value(schema: Schema, rng: random.Random | None, optional: bool) -> JsonValue:
+def _value(schema: object, rng: random.Random | None, optional: bool, depth: int) -> JsonValue:
+    if not isinstance(schema, Mapping) or depth > _DEPTH:  # `true` allows anything
+        return "example"
+    return _described(cast(Schema, schema), rng, optional, depth)
+
+
+def _described(schema: Schema, rng: random.Random | None, optional: bool, depth: int) -> JsonValue:
     if "const" in schema:
         return schema["const"]
     if schema.get("enum"):
@@ -79,7 +100,7 @@ def _value(schema: Schema, rng: random.Random | None, optional: bool) -> JsonVal
         return schema["default"]
     for keyword in ("anyOf", "oneOf", "allOf"):
         if schema.get(keyword):
-            return _value(schema[keyword][0], rng, optional)
+            return _value(schema[keyword][0], rng, optional, depth + 1)
     kind = schema.get("type", "string")
     if isinstance(kind, list):
         kinds = cast("list[str]", kind)
@@ -92,13 +113,13 @@ def _value(schema: Schema, rng: random.Random | None, optional: bool) -> JsonVal
         case "number":
             return _number(schema, rng)
         case "array":
-            count = int(schema.get("minItems", 1)) if rng is None else int(schema.get("minItems", 0)) + rng.randrange(3)
-            items = schema.get("items")
-            item: Schema = cast(Schema, items) if isinstance(items, dict) else {"type": "string"}
+            least = min(int(schema.get("minItems", 0)), _MOST_ITEMS)
+            count = max(least, 1 if "minItems" not in schema else 0) if rng is None else least + rng.randrange(3)
             count = min(count, int(schema.get("maxItems", count)))
-            return [_value(item, rng, optional) for _ in range(count)]
+            item = schema.get("items", {"type": "string"})
+            return [_value(item, rng, optional, depth + 1) for _ in range(count)]
         case "object":
-            return _object(schema, rng, optional)
+            return _object(schema, rng, optional, depth + 1)
         case "null":
             return None
         case _:
@@ -116,8 +137,9 @@ def _bounds(schema: Schema, step: float) -> tuple[float | None, float | None]:
 
 def _integer(schema: Schema, rng: random.Random | None) -> int:
     low, high = _bounds(schema, 1)
-    multiple = int(schema.get("multipleOf") or 1)
-    first = int(low) if low is not None else min(1, int(high)) if high is not None else 1
+    multiple = max(1, math.ceil(schema.get("multipleOf") or 1))
+    low, high = (None if bound is None else max(-_MOST, min(_MOST, bound)) for bound in (low, high))
+    first = math.ceil(low) if low is not None else min(1, int(high)) if high is not None else 1
     first = -(-first // multiple) * multiple
     last = int(high) if high is not None else first + 100 * multiple
     return first if rng is None else first + multiple * rng.randrange(max(1, (last - first) // multiple + 1))
@@ -134,12 +156,10 @@ def _string(schema: Schema, rng: random.Random | None) -> str:
     if schema.get("format") in _FORMATS:
         return _FORMATS[schema["format"]]
     if pattern := schema.get("pattern"):
-        try:
-            # Long texts are not tried: a hostile pattern may take for ever on them.
-            shown = next((text for text in schema.get("examples") or () if isinstance(text, str)), "example")
-            return next((shape for shape in _SHAPES if re.search(pattern, shape)), shown)
-        except re.error:
-            return "example"
+        # The validator's engine gives up on patterns that take for ever; Python's does not.
+        validator = compile_if_valid({"type": "string", "pattern": pattern})
+        shown = next((text for text in schema.get("examples") or () if isinstance(text, str)), "example")
+        return next((shape for shape in _SHAPES if validator is not None and validator.is_valid(shape)), shown)
     text = "example" if rng is None else rng.choice(_WORDS)
-    text = text.ljust(int(schema.get("minLength", 0)), "x")
+    text = text.ljust(min(int(schema.get("minLength", 0)), _MOST_CHARS), "x")
     return text[: int(schema["maxLength"])] if "maxLength" in schema else text

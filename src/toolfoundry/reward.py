@@ -14,12 +14,13 @@ Turn rewards give credit to turns and are never summed. A trajectory is scored b
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import orjson
 from pydantic import JsonValue
 
-from toolfoundry.answers import equals, holds, published_match, spelling, stands_in, tagged_answer
+from toolfoundry.answers import equals, holds, published_match, spelling, stands_in, tagged_answer, values_in
+from toolfoundry.chat.markup import MAX_DEPTH, deeper_than
 from toolfoundry.types import (
     Answer,
     Goal,
@@ -48,7 +49,8 @@ __all__ = [
 ]
 
 _EMPTY, _MALFORMED = -0.5, -0.3
-_MAX_ANSWER_WORDS, _MAX_LINE_WORDS = 8, 30
+_MAX_ANSWER_WORDS, _MAX_LINE_WORDS, _MAX_GUESSES = 8, 30, 3
+_MARKUP = ("<tool_call>", "</tool_call>", "<tool_response>")
 
 
 class Graded(NamedTuple):
@@ -112,14 +114,17 @@ def _frontier(open_goals: Sequence[Goal], calls_per_turn: int) -> int:
 
 
 def arguments_of(call: ToolCall) -> dict[str, JsonValue] | None:
-    """The call's arguments as an object, or None where the call is malformed (no name, or no JSON object)."""
+    """The call's arguments as an object, or None where the call is malformed: no name, no JSON object, or one that is
+    nested deeper than 100 levels (`chat.explain` says which)."""
     if not call.name:
         return None
     try:
         value = orjson.loads(call.arguments)
     except (orjson.JSONDecodeError, UnicodeEncodeError):
         return None
-    return cast("dict[str, JsonValue]", value) if isinstance(value, dict) else None
+    if not isinstance(value, dict) or deeper_than(MAX_DEPTH, value):
+        return None
+    return cast("dict[str, JsonValue]", value)
 
 
 # --- frontier ------------------------------------------------------------------------------------------------------
@@ -140,7 +145,7 @@ def _grade_frontier(
     ready = _frontier(open_goals, calls_per_turn)
     unsolved = tuple(goal.id for goal in open_goals)
     if calls == malformed:  # no well-formed call
-        if malformed or message.faults:
+        if malformed or faulty(message):
             value = _MALFORMED
         elif not message.content.strip():
             value = _EMPTY
@@ -182,8 +187,16 @@ class _Edge(NamedTuple):
 
 
 def _key(name: str, arguments: Mapping[str, JsonValue]) -> str:
-    """The same for calls that are equal in name and JSON arguments."""
-    return name + orjson.dumps(arguments, option=orjson.OPT_SORT_KEYS).decode()
+    """The same for calls that are equal in name and JSON arguments (1 and 1.0 are equal numbers)."""
+    return name + orjson.dumps(_plain_numbers(dict(arguments)), option=orjson.OPT_SORT_KEYS).decode()
+
+
+def _plain_numbers(value: JsonValue) -> JsonValue:
+    if isinstance(value, dict):
+        return {key: _plain_numbers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain_numbers(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else value
 
 
 def _match(goals: Sequence[Goal], candidates: Mapping[str, _Candidate]) -> dict[str, _Edge]:
@@ -224,14 +237,20 @@ def _edges(goal: Goal, candidates: Mapping[str, _Candidate]) -> Iterator[_Edge]:
     return iter(sorted(found, key=lambda edge: (edge.echo, edge.key)))
 
 
+def faulty(message: Message) -> bool:
+    """Whether a message without calls is wrong in form: a fault, or call markup that stands in its text."""
+    return bool(message.faults) or any(markup in message.content for markup in _MARKUP)
+
+
 def final_answer_right(message: Message, answer: Answer, *, tagged: bool) -> bool:
     """Whether a message without calls gives the final answer, compared as a typed value.
 
     With `tagged`, the last `<answer>` tag counts, else the whole message if it has at most 8 words, else nothing.
     Without (an imported prompt that asks for no tags), the answer must stand on token boundaries in the last line
-    that is not empty, if that has at most 30 words.
+    that is not empty, if that has at most 30 words, and at most three numbers (or dates), where the answer is one:
+    a line of thirty numbers is no answer. A message with a fault or call markup in its text gives none.
     """
-    if message.tool_calls:
+    if message.tool_calls or faulty(message):
         return False
     content = message.content.strip()
     if tagged:
@@ -240,7 +259,7 @@ def final_answer_right(message: Message, answer: Answer, *, tagged: bool) -> boo
             given = content
         return given is not None and equals(answer, given)
     last = content.rpartition("\n")[2].strip()
-    return len(last.split()) <= _MAX_LINE_WORDS and holds(answer, last)
+    return len(last.split()) <= _MAX_LINE_WORDS and holds(answer, last) and values_in(answer, last) <= _MAX_GUESSES
 
 
 # --- as published --------------------------------------------------------------------------------------------------
@@ -367,7 +386,7 @@ def _solve(trajectory: Trajectory, preset: Preset) -> _Solved:
     return _Solved(solve, malformed, sum(reward.echo_possible for reward in rewards))
 
 
-def grade_trajectory(trajectory: Trajectory, preset: Preset | None = None, **options: Any) -> list[Graded]:
+def grade_trajectory(trajectory: Trajectory, preset: Preset | None = None) -> list[Graded]:
     """The grading of every turn, from the stored messages and results alone: any preset, without tools or model."""
     task = trajectory.task
     unsolved: tuple[str, ...] = tuple(goal.id for goal in task.goals)
@@ -383,7 +402,7 @@ def grade_trajectory(trajectory: Trajectory, preset: Preset | None = None, **opt
             preset or trajectory.preset,
             credited=credited,
             tagged=task.tagged,
-            **options,
+            calls_per_turn=trajectory.calls_per_turn,
         )
         graded.append(step)
         unsolved, credited = step.unsolved_ids, step.credited

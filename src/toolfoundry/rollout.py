@@ -65,8 +65,8 @@ async def run_rollout(
             while True:
                 async with asyncio.timeout(_remaining(limits, started)):
                     completion = await policy(tuple(messages), tools)
-                message = completion.message
-                step = await environment.step(message)
+                    message = completion.message
+                    step = await environment.step(message)
                 graded = grade_turn(
                     task.goals,
                     unsolved,
@@ -88,7 +88,7 @@ async def run_rollout(
                 if step.done:
                     stop = "length" if message.faults else "answered"
                     break
-                if (reached := _limit_reached(limits, len(turns), calls, tokens)) is not None:
+                if (reached := _limit_reached(limits, started, len(turns), calls, tokens)) is not None:
                     stop = reached
                     break
         except TimeoutError as failure:
@@ -100,7 +100,15 @@ async def run_rollout(
         except Exception as failure:  # one bad rollout must not end the others: it is recorded with its cause
             error = _cause(failure)
     return Trajectory(
-        task=task, policy=name, sample=sample, preset=preset, prompt=prompt, turns=tuple(turns), stop=stop, error=error
+        task=task,
+        policy=name,
+        sample=sample,
+        preset=preset,
+        calls_per_turn=limits.calls_per_turn,
+        prompt=prompt,
+        turns=tuple(turns),
+        stop=stop,
+        error=error,
     )
 
 
@@ -164,7 +172,9 @@ def _tokens(completion: Completion) -> int:
     return completion.usage.completion_tokens if completion.usage else 0
 
 
-def _limit_reached(limits: Limits, turns: int, calls: int, tokens: int) -> StopReason | None:
+def _limit_reached(limits: Limits, started: float, turns: int, calls: int, tokens: int) -> StopReason | None:
+    if (left := _remaining(limits, started)) is not None and left <= 0:
+        return "max_time"
     if turns >= limits.max_turns:
         return "max_turns"
     if limits.max_calls is not None and calls >= limits.max_calls:

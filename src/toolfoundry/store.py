@@ -40,6 +40,7 @@ __all__ = [
     "json_schema",
     "load_record",
     "read",
+    "run_file",
     "write_run_file",
 ]
 
@@ -139,13 +140,40 @@ def _open_for_reading(path: Path) -> Generator[BinaryIO | io.BufferedReader]:
     with file:
         if path.suffix == ".zst":
             zstandard = _zstandard()
-            decompressed = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
             try:
-                yield io.BufferedReader(decompressed)
+                yield io.BufferedReader(_Frames(file, zstandard))
             except zstandard.ZstdError as error:
-                raise InputError(f"{path}: corrupt or truncated zstd data: {error}") from error
+                raise InputError(f"{path}: corrupt zstd data: {error}") from error
         else:
             yield file
+
+
+class _Frames(io.RawIOBase):
+    """The content of one zstd frame after the other. A last frame that is cut off reads as a line without its end."""
+
+    def __init__(self, file: BinaryIO, zstandard: Any) -> None:
+        self._file, self._zstandard = file, zstandard
+        self._frame: Any = None
+        self._ready, self._raw = b"", b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        while not self._ready:
+            self._raw = self._raw or self._file.read(1 << 16)
+            if not self._raw:
+                cut_off = self._frame is not None and not self._frame.eof
+                self._frame, self._ready = None, b"?" if cut_off else b""
+                break
+            if self._frame is None or self._frame.eof:
+                self._frame = self._zstandard.ZstdDecompressor().decompressobj()
+            self._ready = self._frame.decompress(self._raw)
+            self._raw = self._frame.unused_data if self._frame.eof else b""
+        size = min(len(buffer), len(self._ready))
+        buffer[:size] = self._ready[:size]
+        self._ready = self._ready[size:]
+        return size
 
 
 def _zstandard() -> Any:
@@ -173,7 +201,7 @@ class RecordWriter(Generic[R]):
         self.path, self.kind = path, kind
         exists = path.exists() and path.stat().st_size > 0
         if exists and mode == "new":
-            raise OutputError(f"{path} exists; add --resume to go on with it or --force to replace it")
+            raise OutputError(f"{path} exists; --force replaces it (rollout and prove can go on with it: --resume)")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("r+b" if exists else "wb", buffering=0)
@@ -185,11 +213,15 @@ class RecordWriter(Generic[R]):
             self._file.close()
             raise OutputError(f"{path}: another process is writing it") from None
         self._compress: Any = _zstandard().ZstdCompressor() if path.suffix == ".zst" else None
-        if exists and mode == "resume":
-            self._go_on(keep)
-        else:
-            self._file.truncate(0)
-            self._append(self._header())
+        try:
+            if exists and mode == "resume":
+                self._go_on(keep)
+            else:
+                self._file.truncate(0)
+                self._append(self._header())
+        except BaseException:
+            self._file.close()
+            raise
 
     def write(self, record: R) -> None:
         self._append(dump(record) + b"\n")
@@ -277,6 +309,11 @@ class RecordWriter(Generic[R]):
             good = position - len(frame.unused_data)
 
 
+def run_file(artifact: Path) -> Path:
+    """The place of an artifact's run file: `NAME.run.json` beside `NAME.jsonl` or `NAME.jsonl.zst`."""
+    return artifact.with_name(f"{artifact.name.removesuffix('.zst').removesuffix('.jsonl')}.run.json")
+
+
 def write_run_file(
     artifact: Path,
     *,
@@ -290,8 +327,7 @@ def write_run_file(
     `config` is the run's whole configuration, seeds included; it must hold no keys. Clock, host and versions are
     here so that they are not in the records, which are the same bytes on every machine.
     """
-    stem = artifact.name.removesuffix(".zst").removesuffix(".jsonl")
-    path = artifact.with_name(f"{stem}.run.json")
+    path = run_file(artifact)
     packages = ("toolfoundry", "pydantic", "orjson", "jsonschema-rs", "openai", "zstandard")
     document = {
         "toolfoundry": "run",

@@ -379,12 +379,16 @@ class Limits(Record):
 
 
 class Trajectory(Record):
-    """The record of one rollout, also of one that failed: then `stop` is "error" and `error` its cause, unscored."""
+    """The record of one rollout, also of one that failed: then `stop` is "error" and `error` its cause, unscored.
+
+    `preset` and `calls_per_turn` are those under which its turns were graded.
+    """
 
     task: Task
     policy: str
     sample: int = 0
     preset: Preset = "frontier"
+    calls_per_turn: int = 16
     prompt: tuple[Message, ...]
     turns: tuple[Turn, ...]
     stop: StopReason

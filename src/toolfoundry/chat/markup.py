@@ -19,7 +19,19 @@ from typing import Any, NamedTuple, NoReturn, cast
 
 from toolfoundry.types import Fault, FaultKind, Message, ToolCall
 
-__all__ = ["END_TOKENS", "Malformed", "begins_call", "dump", "explain", "load", "parse", "well_formed", "write_call"]
+__all__ = [
+    "END_TOKENS",
+    "MAX_DEPTH",
+    "Malformed",
+    "begins_call",
+    "deeper_than",
+    "dump",
+    "explain",
+    "load",
+    "parse",
+    "well_formed",
+    "write_call",
+]
 
 END_TOKENS = ("<|im_end|>", "<|endoftext|>")
 MAX_DEPTH = 100
@@ -90,12 +102,13 @@ def _value_at(text: str, start: int) -> tuple[Any, int]:
         raise Malformed(f"the JSON is nested deeper than {MAX_DEPTH} levels") from None
     except ValueError:  # an integer beyond what Python converts (4,300 digits)
         raise Malformed("a number is too large") from None
-    if _deeper_than(MAX_DEPTH, value):
+    if deeper_than(MAX_DEPTH, value):
         raise Malformed(f"the JSON is nested deeper than {MAX_DEPTH} levels")
     return value, end
 
 
-def _deeper_than(depth: int, value: Any) -> bool:
+def deeper_than(depth: int, value: Any) -> bool:
+    """Whether a JSON value is nested deeper; what is cannot be written by every writer of JSON."""
     level: list[Any] = [value]
     for _ in range(depth):
         level = [child for item in level for child in _children(item)]

@@ -17,9 +17,10 @@ from pydantic import JsonValue
 
 from toolfoundry.answers import scalars, spelling, stands_in
 from toolfoundry.check.static import ReadTool
+from toolfoundry.errors import SandboxError
 from toolfoundry.placeholders import placeholder_arguments
 from toolfoundry.reward import arguments_of
-from toolfoundry.sandbox import Sandbox, SandboxLimits
+from toolfoundry.sandbox import Sandbox, SandboxLimits, Session
 from toolfoundry.seeds import derive_seed
 from toolfoundry.types import EnvSpec, Goal, ToolResult
 
@@ -218,6 +219,14 @@ def _elsewhere(spec: EnvSpec, goal: Goal, arguments: Arguments, tools: Mapping[s
                 yield Probe("gold-elsewhere", name, variant, goal.id)
 
 
+async def _state(session: Session) -> JsonValue:
+    """The state, None where a tool has made it what cannot be read."""
+    try:
+        return await session.astate()
+    except SandboxError:
+        return None
+
+
 class Bench:
     """Where the calls of one environment are tried: each as if it were the first, after the calls before it.
 
@@ -240,9 +249,9 @@ class Bench:
             batch = calls[len(results) : len(results) + size]
             async with self._open() as session:
                 await session.abatch(before)
-                unchanged = await session.astate() if len(batch) > 1 else None
+                unchanged = await _state(session) if len(batch) > 1 else None
                 tried = await session.abatch(batch)
-                if len(batch) == 1 or await session.astate() == unchanged:
+                if len(batch) == 1 or (unchanged is not None and await _state(session) == unchanged):
                     results += tried
                     size = min(2 * size, len(calls))
                 else:

@@ -142,6 +142,8 @@ class Source(NamedTuple):
         for node in self.nodes:
             if isinstance(node, ast.Constant) and id(node) not in documentation:
                 value = node.value
+                if isinstance(value, int) and value.bit_length() > 1024:
+                    continue  # more digits than Python writes out
                 if isinstance(value, str | int | float) and not isinstance(value, bool):
                     yield value
 

@@ -253,7 +253,8 @@ def _texts(tool: Tool) -> Iterator[tuple[str, str]]:
             waiting += [(f"{place}.{name}".strip("."), part) for name, part in names.items()]
         waiting.append((f"{place}[]", fields.get("items")))
         for keyword in ("anyOf", "oneOf", "allOf"):
-            waiting += [(place, part) for part in fields.get(keyword) or ()]
+            parts: Any = fields.get(keyword)
+            waiting += [(place, part) for part in cast("list[Any]", parts)] if isinstance(parts, list) else []
 
 
 def _carried(spec: EnvSpec, tools: Mapping[str, ReadTool]) -> Iterator[Verdict]:

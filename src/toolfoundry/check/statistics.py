@@ -57,7 +57,7 @@ def _kind(schema: object) -> str:
     if "enum" in fields:
         return "enum"
     kind: Any = fields.get("type", "any")
-    return "several" if isinstance(kind, list) else kind if kind in _TYPES else "other"
+    return "several" if isinstance(kind, list) else kind if isinstance(kind, str) and kind in _TYPES else "other"
 
 
 def statistics_of(shapes: Sequence[Shape]) -> Iterator[Statistics]:

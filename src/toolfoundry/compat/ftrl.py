@@ -12,6 +12,7 @@ They give the release's numbers on the same input, with these deliberate differe
 - a tool that does not end is stopped after the sandbox's limit (1 s; the release: 10 s), and its error text does not
   quote the tool's source, in which a golden may stand;
 - clock and entropy are fixed, results over 64 KiB are an error, and so are arguments that are no JSON (NaN, Infinity);
+- a call whose arguments are nested deeper than 100 levels cannot be read;
 - split "test" is scored like "train" (the release raises NotImplementedError, so that its trainer cannot validate).
 """
 
@@ -26,6 +27,7 @@ from typing import Any, NamedTuple, cast
 from pydantic import JsonValue
 
 from toolfoundry.answers import published_match
+from toolfoundry.chat.markup import MAX_DEPTH, deeper_than
 from toolfoundry.reward import published_call_score, published_final_score, published_output
 from toolfoundry.sandbox import Sandbox
 from toolfoundry.types import Preset, ToolResult
@@ -72,7 +74,7 @@ def _read_call(piece: str) -> tuple[Any, Any] | None:
         arguments: Any = value["arguments"]
         if not isinstance(arguments, dict):
             arguments = json.loads(arguments)
-        return value["name"], cast(Any, arguments)
+        return None if deeper_than(MAX_DEPTH, arguments) else (value["name"], cast(Any, arguments))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 

@@ -20,7 +20,7 @@ from toolfoundry.errors import InputError
 from toolfoundry.placeholders import placeholder_arguments, random_arguments
 from toolfoundry.policies import Policy
 from toolfoundry.seeds import generator
-from toolfoundry.types import Completion, EnvSpec, Message, ToolCall, ToolSchema
+from toolfoundry.types import Completion, EnvSpec, Limits, Message, ToolCall, ToolSchema
 
 __all__ = ["CHEATS", "SCRIPTED", "gold_turns", "make"]
 
@@ -127,7 +127,7 @@ CHEATS: tuple[str, ...] = tuple(name for name in SCRIPTED if name != "gold")
 
 
 def gold_turns(spec: EnvSpec) -> list[list[ToolCall]]:
-    """The gold calls in as few turns as their order allows: every ready goal at once.
+    """The gold calls in as few turns as their order allows: every ready goal at once, at most 16 calls.
 
     A call that solves no goal (it changes the state) is a turn of its own, and nothing overtakes it. Goals whose
     needs are not known are played one at a time. Raises InputError where there are no gold calls.
@@ -140,7 +140,8 @@ def gold_turns(spec: EnvSpec) -> list[list[ToolCall]]:
     turns: list[list[ToolCall]] = []
     while remaining:
         barrier = next((index for index, call in enumerate(remaining) if needs.get(call.id) is None), len(remaining))
-        turn = [call for call in remaining[:barrier] if done.issuperset(needs[call.id] or ())] or remaining[:1]
+        ready = [call for call in remaining[:barrier] if done.issuperset(needs[call.id] or ())]
+        turn = ready[: Limits().calls_per_turn] or remaining[:1]
         turns.append(turn)
         done.update(call.id for call in turn)
         remaining = [call for call in remaining if call.id not in done]

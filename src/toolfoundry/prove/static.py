@@ -77,15 +77,13 @@ def _failing_import(node: ast.stmt) -> str | None:
 
 def _returns(statement: ast.stmt) -> Iterator[ast.expr | None]:
     """What a statement may return, those of functions inside it left out."""
-    if isinstance(statement, ast.Return):
-        yield statement.value
-    if not isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.expr):
-        for child in ast.iter_child_nodes(statement):
-            if isinstance(child, ast.stmt):
-                yield from _returns(child)
-            elif isinstance(child, ast.ExceptHandler | ast.match_case):
-                for inner in child.body:
-                    yield from _returns(inner)
+    waiting: list[ast.AST] = [statement]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Return):
+            yield node.value
+        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.expr):
+            waiting += ast.iter_child_nodes(node)
 
 
 def _none_holds(results: list[ast.expr | None], answer: Answer) -> bool:
@@ -93,11 +91,11 @@ def _none_holds(results: list[ast.expr | None], answer: Answer) -> bool:
     for result in results:
         try:
             value = None if result is None else ast.literal_eval(result)
+            content = json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
         except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
             if isinstance(result, ast.JoinedStr) and reports_error(_opening(result)):
                 continue
             return False
-        content = json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
         if holds(answer, content) and not reports_error(content):
             return False
     return True

@@ -38,7 +38,7 @@ class SandboxLimits(Record):
     output_bytes: Bytes = 64 << 10
     error_chars: int = Field(default=4096, ge=64, le=1 << 20)
     recursion: int = Field(default=1000, ge=50, le=100_000)
-    state_bytes: Bytes = 64 << 20
+    state_bytes: Bytes = 16 << 20
     calls_per_worker: int = Field(default=10_000, ge=1)
     growth_bytes: Bytes = 64 << 20
     worker_cpu_s: int = Field(default=600, ge=1)

@@ -426,7 +426,10 @@ def exact_json(value: Any) -> bytes:
         fast = orjson.dumps(value, option=_STRICT)
         if b"null" not in fast:
             return fast
-    return json.dumps(value).encode()
+    try:
+        return json.dumps(value).encode()
+    except RecursionError:
+        raise TypeError("nested too deeply for JSON") from None
 
 
 _STRICT = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS

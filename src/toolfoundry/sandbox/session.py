@@ -157,9 +157,8 @@ class Session:
             except Lost:
                 again = 0
             if again < len(chunk):
-                raise SandboxError(
-                    "the state of the session was lost, and could not be rebuilt by playing its calls again"
-                )
+                self.drop()
+                raise Lost("killed", "the state was lost: played again, the calls before did not give the same")
         return worker
 
     def _state(self) -> Steps[Any]:
