@@ -91,6 +91,9 @@ def test_stands_in_ignores_flags():
     assert stands_in(infer("5,000"), {"limits": [1, {"max": 5000}]})
     assert stands_in(infer("Wooden masks"), {"text": "are they wooden masks?"})
     assert not stands_in(infer("yes"), {"verbose": True})
+    assert stands_in(infer("Rome"), {"options": {"Rome": 1}})
+    assert not stands_in(infer("Rome"), {"rome": "x"})
+    assert stands_in(infer("New York"), {"a": "New", "b": "York"})
 
 
 def test_last_answer_tag_counts():

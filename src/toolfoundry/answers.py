@@ -126,15 +126,31 @@ def equals(answer: Answer, text: str) -> bool:
 
 
 def stands_in(answer: Answer, arguments: JsonValue) -> bool:
-    """Whether the answer stands in a call's own arguments, by the same comparison.
+    """Whether the answer stands in a call's own arguments, by the same comparison: in a value, in a key inside one, or,
+    where it is text, spread over values that follow each other.
 
     Flags (JSON true and false) do not count: `verbose=true` does not give away the answer "yes".
     """
-    return any(
-        holds(answer, leaf if isinstance(leaf, str) else orjson.dumps(leaf).decode())
-        for leaf in scalars(arguments)
-        if leaf is not None and not isinstance(leaf, bool)
-    )
+    values = [leaf for leaf in scalars(arguments) if leaf is not None and not isinstance(leaf, bool)]
+    texts = [value if isinstance(value, str) else orjson.dumps(value).decode() for value in values]
+    texts += _inner_keys(arguments)
+    if answer.type == "text" and len(texts) > 1:
+        texts.append(" ".join(texts))
+    return any(holds(answer, text) for text in texts)
+
+
+def _inner_keys(arguments: JsonValue) -> list[str]:
+    """The keys of objects inside the arguments; the parameters' own names are not the caller's words."""
+    waiting: list[JsonValue] = [*arguments.values()] if isinstance(arguments, dict) else [arguments]
+    keys: list[str] = []
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, dict):
+            keys += item
+            waiting += item.values()
+        elif isinstance(item, list):
+            waiting += item
+    return keys
 
 
 def values_in(answer: Answer, text: str) -> int:
