@@ -271,6 +271,17 @@ def test_state_survives_what_kills_a_worker(box):
     assert undisturbed[1] != undisturbed[3]
 
 
+def test_a_state_that_cannot_be_rebuilt_is_the_tools_doing(box):
+    """Calls that do not repeat themselves when played again are answered `killed`: no tool makes a rollout unscored."""
+    sources = {"ok": "def ok(data):\n    return 'fine'\n", "die": "import os\ndef die(data):\n    os._exit(1)\n"}
+    with box.session(sources, state={}) as session:
+        assert session.call("ok", {}).content == "fine"
+        session.answered = [("die", {})]  # as if it had given an answer the first time
+        session.drop()
+        for _ in range(2):
+            assert session.call("ok", {}).error.startswith("killed: the state was lost")
+
+
 def test_state_that_is_no_json_is_our_error(box):
     """A tool that makes the state unreadable is found out when the state is read, not before."""
     with box.session(SHOP, state={}) as session:
