@@ -38,7 +38,7 @@ from toolfoundry.console import (
     write_environments,
     write_mode,
 )
-from toolfoundry.errors import EndpointError, FoundryError, InputError, OutputError, RecordError
+from toolfoundry.errors import EndpointError, FoundryError, InputError, OutputError, RecordError, skip_or_raise
 from toolfoundry.policies.scripted import SCRIPTED
 from toolfoundry.store import RecordWriter, json_schema, read, run_file, write_run_file
 from toolfoundry.types import EnvSpec, Limits, Preset, Trajectory
@@ -156,9 +156,7 @@ def import_toml(
                 try:
                     yield read_toml(file)
                 except RecordError as problem:
-                    if not skip_bad:
-                        raise
-                    problems(problem)
+                    skip_or_raise(problem, skip_bad, problems)
 
     write_environments(specs(), output, force, as_json, problems)
 

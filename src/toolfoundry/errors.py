@@ -17,6 +17,8 @@ A mistake of the *model* (bad JSON, unknown tool, a tool that raises) is never a
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import orjson
 from pydantic import ValidationError
 
@@ -31,6 +33,7 @@ __all__ = [
     "SandboxUnavailable",
     "VersionError",
     "invalid_field",
+    "skip_or_raise",
 ]
 
 
@@ -82,6 +85,14 @@ def invalid_field(error: ValidationError, prefix: str = "") -> RecordError:
     found = orjson.dumps(first["input"], default=repr).decode()
     expected = first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
     return RecordError(found=found[:80] + ("…" if len(found) > 80 else ""), expected=expected, field=field)
+
+
+def skip_or_raise(problem: RecordError, skip_bad: bool, on_bad: Callable[[RecordError], None] | None) -> None:
+    """Raises the problem, or, where bad records are passed over, gives it to `on_bad`."""
+    if not skip_bad:
+        raise problem from None
+    if on_bad is not None:
+        on_bad(problem)
 
 
 class VersionError(InputError):

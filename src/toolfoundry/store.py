@@ -28,7 +28,15 @@ import orjson
 from pydantic import JsonValue, ValidationError
 
 from toolfoundry import __version__
-from toolfoundry.errors import InputError, MissingExtra, OutputError, RecordError, VersionError, invalid_field
+from toolfoundry.errors import (
+    InputError,
+    MissingExtra,
+    OutputError,
+    RecordError,
+    VersionError,
+    invalid_field,
+    skip_or_raise,
+)
 from toolfoundry.types import EnvSpec, Record, Trajectory
 
 __all__ = [
@@ -93,11 +101,7 @@ def read(path: Path, kind: type[R], *, skip_bad: bool = False, on_bad: BadLine |
                 raise RecordError(found="a truncated last line", expected="a line that ends in a newline")
             yield load_record(kind, line)
         except RecordError as error:
-            problem = error.located(str(path), number)
-            if not skip_bad:
-                raise problem from None
-            if on_bad is not None:
-                on_bad(problem)
+            skip_or_raise(error.located(str(path), number), skip_bad, on_bad)
 
 
 def _lines(path: Path, kind: type[Record]) -> Iterator[tuple[int, bytes]]:

@@ -20,7 +20,7 @@ import orjson
 from pydantic import JsonValue, ValidationError
 
 from toolfoundry.answers import infer, spelling
-from toolfoundry.errors import InputError, RecordError, invalid_field
+from toolfoundry.errors import InputError, RecordError, invalid_field, skip_or_raise
 from toolfoundry.sources import parse_source
 from toolfoundry.types import EnvSpec, Goal, Message, Provenance, Scenario, ScenarioKind, Tool, ToolCall, ToolSchema
 
@@ -47,11 +47,7 @@ def read_ftrl(
             try:
                 yield from_row(line, location=f"{path.name}:{number}")
             except RecordError as error:
-                problem = error.located(str(path), number)
-                if not skip_bad:
-                    raise problem from None
-                if on_bad is not None:
-                    on_bad(problem)
+                skip_or_raise(error.located(str(path), number), skip_bad, on_bad)
 
 
 def from_row(line: bytes, *, location: str | None = None) -> EnvSpec:
