@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import threading
 import warnings
 
 __all__ = ["MAX_SOURCE", "find_function", "parse_source"]
 
+_ONE_AT_A_TIME = threading.Lock()
 MAX_SOURCE = 1 << 20  # characters; what is longer is no tool
 
 
@@ -19,7 +21,9 @@ def parse_source(source: str) -> ast.Module:
     if len(source) > MAX_SOURCE:
         raise ValueError(f"{len(source)} characters, more than {MAX_SOURCE}")
     try:
-        with warnings.catch_warnings():
+        # One thread at a time: CPython 3.11 counts the depth of syntax trees for all threads together and gives a
+        # SystemError when two are made at once, and filters of warnings are shared as well.
+        with _ONE_AT_A_TIME, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return ast.parse(source)
     except SyntaxError as error:

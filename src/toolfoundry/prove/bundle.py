@@ -10,6 +10,8 @@ import ast
 from functools import lru_cache
 from importlib import resources
 
+from toolfoundry.sources import parse_source
+
 __all__ = ["search_program"]
 
 _MODULES = (
@@ -45,7 +47,7 @@ def search_program() -> str:
     body, owners = list[ast.stmt](), dict[str, str]()
     for module in _MODULES:
         text = resources.files("toolfoundry").joinpath(f"{module}.py").read_text("utf-8")
-        for node in ast.parse(text).body:
+        for node in parse_source(text).body:
             if isinstance(node, ast.Expr) or _absent(node):
                 continue
             for defined in _defines(node):
