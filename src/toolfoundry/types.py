@@ -24,6 +24,7 @@ __all__ = [
     "EnvSpec",
     "Fault",
     "FaultKind",
+    "Final",
     "Goal",
     "GoalProof",
     "Limits",
@@ -217,11 +218,32 @@ class GoalProof(Record):
         return self.status == "proved" and "code" not in self.sources.values()
 
 
+class Final(Record):
+    """How the final answer follows from the sub-answers: one of `toolfoundry.computations`, and its arguments.
+
+    In the arguments, `{"$answer": "s1"}` stands for the answer of step (or goal) s1.
+    """
+
+    operation: str
+    arguments: dict[str, JsonValue]
+
+
 class Proof(Record):
-    """What was established about a specification, and by which version of the prover or builder."""
+    """What was established about a specification, and by which version of the prover or builder.
+
+    A builder's proof also says: how the final answer follows (`final`), what each gold call gave (`results`, ids as in
+    `gold_calls`), the score of the gold trajectory and of each scripted policy (`panel`), which gates passed
+    (`gates`; one that did not apply, with the reason) and how many calls were executed for them (`probes`, by kind).
+    When that was is in the run file.
+    """
 
     version: str
     goals: tuple[GoalProof, ...]
+    final: Final | None = None
+    results: tuple[ToolResult, ...] = ()
+    panel: dict[str, float] = {}
+    gates: dict[str, str] = {}
+    probes: dict[str, int] = {}
 
 
 class Provenance(Record):
