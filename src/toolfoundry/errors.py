@@ -8,7 +8,8 @@
     ├── SandboxError             4   the sandbox failed while it was running
     │   └── SandboxUnavailable   4   the sandbox cannot start here; nothing is executed
     ├── EndpointError            5   a model server failed after all retries
-    └── OutputError              6   an artifact cannot be written (disk full, no permission)
+    ├── OutputError              6   an artifact cannot be written (disk full, no permission)
+    └── BudgetExceeded           7   the next request to a model could cost more than is left of the budget
 
 A mistake of the *model* (bad JSON, unknown tool, a tool that raises) is never an exception: it is a
 `ToolResult.error` that the model reads. Exit code 1 is also what `check --strict` gives for a set with defects;
@@ -23,6 +24,7 @@ import orjson
 from pydantic import ValidationError
 
 __all__ = [
+    "BudgetExceeded",
     "EndpointError",
     "FoundryError",
     "InputError",
@@ -120,12 +122,22 @@ class SandboxUnavailable(SandboxError):
 
 
 class EndpointError(FoundryError):
-    """A model server did not give a usable reply after all retries."""
+    """A model server did not give a usable reply after all retries. `status`: of its last one, None if it had none."""
 
     exit_code = 5
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        self.status = status
+        super().__init__(message)
 
 
 class OutputError(FoundryError):
     """An artifact could not be written; what was written before is intact."""
 
     exit_code = 6
+
+
+class BudgetExceeded(FoundryError):
+    """The next request could cost more than is left of the budget; it was not sent."""
+
+    exit_code = 7

@@ -83,6 +83,7 @@ class _Failure:
     advice: str = ""
     retry: bool = True
     after_s: float | None = None
+    status: int | None = None
 
 
 class _Broken(Exception):
@@ -233,7 +234,10 @@ class OpenAIPolicy:
                 request["parallel_tool_calls"] = self._parallel
         if seed is not None:
             request["seed"] = seed
-        first_id = sum(len(message.tool_calls) for message in messages)
+        return await self.exchange(request, first_id=sum(len(message.tool_calls) for message in messages))
+
+    async def exchange(self, request: dict[str, Any], *, first_id: int = 0) -> Completion:
+        """The reply to a chat request that is sent as it is. Raises EndpointError when all attempts failed."""
         retries = 0
         while isinstance(outcome := await self._attempt(request, first_id), _Failure):
             if not outcome.retry or retries == self._max_retries:
@@ -241,7 +245,8 @@ class OpenAIPolicy:
                 tried = f" ({retries + 1} attempts)" if retries else ""
                 advice = f"; {outcome.advice}" if outcome.advice else ""
                 raise EndpointError(
-                    f"model {self.model!r} at {self.base_url}: {_one_line(outcome.what)}{tried}{advice}"
+                    f"model {self.model!r} at {self.base_url}: {_one_line(outcome.what)}{tried}{advice}",
+                    outcome.status,
                 )
             retries += 1
             self._add(retries=1)
@@ -292,7 +297,7 @@ class OpenAIPolicy:
         if "insufficient_quota" in detail:
             advice, retry = "the account has no quota left", False
         what = f"{_status(status)}: {detail}" if detail else _status(status)
-        return _Failure(what, advice, retry, _retry_after_s(refusal.headers, time.time()))
+        return _Failure(what, advice, retry, _retry_after_s(refusal.headers, time.time()), status)
 
     def _wait_s(self, attempt: int, failure: _Failure) -> float:
         """What the server asked for, else doubling from half a second; at most `max_backoff_s`, the jitter included."""
