@@ -1,0 +1,107 @@
+"""The report of a build: what was proposed, what became of it and why, what the result looks like, how good it is.
+
+The record is filled by the build; here it is defined, printed and rendered. Times and rates of work differ from run to
+run, so a report is no part of the artifact, and lies beside it.
+"""
+
+from __future__ import annotations
+
+import math
+
+from pydantic import JsonValue
+
+from toolfoundry.metrics import Metric
+from toolfoundry.stats.records import SetStatistics
+from toolfoundry.types import Record
+
+__all__ = ["YIELDS", "BuildReport", "PanelScore", "Rate", "RejectExample", "Rejects", "StageTime"]
+
+# proposed: briefs taken up; valid: all five stages passed; executable: the gold calls gave the sub-answers;
+# proved: every gate passed; accepted: no near-duplicate, not in a named benchmark, written.
+YIELDS = ("proposed", "valid", "executable", "proved", "accepted")
+_Z = 1.959963984540054  # 95%
+
+
+class RejectExample(Record):
+    """One rejected item; `detail` and `question` are untrusted text, `question` is "" where there was none yet."""
+
+    index: int
+    detail: str
+    question: str = ""
+
+
+class Rejects(Record):
+    """All rejects of one reason at one stage: how many, and the first few."""
+
+    stage: str
+    reason: str
+    count: int
+    examples: tuple[RejectExample, ...] = ()
+
+
+class StageTime(Record):
+    """Work of one stage ("decompose", ..., "gate", "panel", "write"): seconds summed over all processes, and items."""
+
+    stage: str
+    seconds: float
+    items: int
+
+
+class Rate(Record):
+    """`hits` of `n` tries, with the 95% Wilson interval. `name` is short, `meaning` one sentence."""
+
+    name: str
+    meaning: str
+    hits: int
+    n: int
+
+    @property
+    def share(self) -> float | None:
+        """None where nothing was tried."""
+        return self.hits / self.n if self.n else None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Wilson's interval (1927), which is right for shares near 0; None where nothing was tried."""
+        if not self.n:
+            return None
+        p, z2 = self.hits / self.n, _Z * _Z
+        centre = (p + z2 / (2 * self.n)) / (1 + z2 / self.n)
+        half = _Z / (1 + z2 / self.n) * math.sqrt(p * (1 - p) / self.n + z2 / (4 * self.n * self.n))
+        return (max(0.0, centre - half), min(1.0, centre + half))
+
+
+class PanelScore(Record):
+    """A scripted policy over the accepted environments: its mean score and, where kept, mean strict Solve-F1."""
+
+    policy: str
+    score: Metric
+    solve_f1: Metric | None = None
+
+
+class BuildReport(Record):
+    """One build, over all its runs where it was resumed.
+
+    config: author, profile, seed, split and options as given. yields: a count for each of `YIELDS`. wall_s and
+    processes: of this run; None where not known. false_accepts: wrong, placeholder and missing arguments that gave the
+    golden; false_rejects: right calls in another order or spelling that were refused; both measured with probes
+    that no gate uses, and split by name where that matters (answers with fewer than 20 possible values apart).
+    notes: anything else that a reader has to know, one sentence each.
+    """
+
+    version: str
+    config: dict[str, JsonValue]
+    yields: dict[str, int]
+    rejects: tuple[Rejects, ...] = ()
+    times: tuple[StageTime, ...] = ()
+    wall_s: float | None = None
+    processes: int | None = None
+    statistics: SetStatistics
+    panel: tuple[PanelScore, ...] = ()
+    false_accepts: tuple[Rate, ...] = ()
+    false_rejects: tuple[Rate, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def accepted(self) -> int:
+        return self.yields.get("accepted", 0)
