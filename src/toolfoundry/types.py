@@ -48,6 +48,7 @@ __all__ = [
     "ToolResult",
     "ToolSchema",
     "Trajectory",
+    "Trial",
     "Turn",
     "Usage",
 ]
@@ -228,19 +229,32 @@ class Final(Record):
     arguments: dict[str, JsonValue]
 
 
+class Trial(Record):
+    """A call of a tool that works, and for parameters another value with which the result is another one.
+
+    A builder keeps them as evidence that no parameter is dead, and to save whoever checks it again a search; they are
+    claims, and believed only when executed.
+    """
+
+    tool: str
+    arguments: dict[str, JsonValue]
+    variants: dict[str, JsonValue] = {}
+
+
 class Proof(Record):
     """What was established about a specification, and by which version of the prover or builder.
 
-    A builder's proof also says: how the final answer follows (`final`), what each gold call gave (`results`, ids as in
-    `gold_calls`), the score of the gold trajectory and of each scripted policy (`panel`), which gates passed
-    (`gates`; one that did not apply, with the reason) and how many calls were executed for them (`probes`, by kind).
-    When that was is in the run file.
+    A builder's proof also says how the final answer follows (`final`), what each gold call gave (`results`, ids as in
+    `gold_calls`), which calls show that every parameter has an effect (`trials`), the score of the gold trajectory and
+    of each scripted policy (`panel`), which gates passed (`gates`: "passed", or why one did not apply) and how many
+    calls were executed for them (`probes`, by kind). When that was is in the run file.
     """
 
     version: str
     goals: tuple[GoalProof, ...]
     final: Final | None = None
     results: tuple[ToolResult, ...] = ()
+    trials: tuple[Trial, ...] = ()
     panel: dict[str, float] = {}
     gates: dict[str, str] = {}
     probes: dict[str, int] = {}

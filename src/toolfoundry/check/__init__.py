@@ -15,16 +15,13 @@ import asyncio
 import hashlib
 from collections import Counter, deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 from toolfoundry import __version__
-from toolfoundry.check.consistency import final_verdict
-from toolfoundry.check.effects import find_effects
-from toolfoundry.check.executed import executed_verdicts, gold_verdict
+from toolfoundry.check.audit import Audit, audit
 from toolfoundry.check.gates import GATES
 from toolfoundry.check.html import render_html
-from toolfoundry.check.panel import ceiling_verdicts, panel_verdicts, play_panel
-from toolfoundry.check.probes import plan, run_probes
+from toolfoundry.check.panel import ceiling_verdicts
 from toolfoundry.check.report import (
     EnvironmentReport,
     Finding,
@@ -34,9 +31,10 @@ from toolfoundry.check.report import (
     Statistics,
     Verdict,
 )
-from toolfoundry.check.static import duplicate_keys, read_tools, static_verdicts
+from toolfoundry.check.static import duplicate_keys
 from toolfoundry.check.statistics import Shape, shape_of, statistics_of
 from toolfoundry.check.terminal import print_report
+from toolfoundry.check.workers import own_workers
 from toolfoundry.metrics import Outcome, summarise_outcomes
 from toolfoundry.sandbox import Sandbox
 from toolfoundry.types import EnvSpec
@@ -80,15 +78,6 @@ def check(
     return asyncio.run(_check(specs, sandbox, panel, max_findings, concurrency, on_progress))
 
 
-class _Audit(NamedTuple):
-    """All that was found out about one environment."""
-
-    verdicts: list[Verdict]
-    probes: Counter[str]
-    played: list[Outcome]
-    shape: Shape
-
-
 async def _check(
     specs: Iterable[EnvSpec],
     sandbox: Sandbox,
@@ -102,11 +91,11 @@ async def _check(
     played: list[Outcome] = []
     shapes: list[Shape] = []
     across = _AcrossTheSet()
-    async for spec, audit in _in_order(specs, lambda spec: _audit(spec, sandbox, panel), concurrency):
-        ledger.enter(spec, [*audit.verdicts, across.near_duplicate(spec)])
-        probes += audit.probes
-        played += audit.played
-        shapes.append(audit.shape)
+    async for spec, found in _in_order(specs, lambda spec: _audit(spec, sandbox, panel), concurrency):
+        ledger.enter(spec, [*found.verdicts, across.near_duplicate(spec)])
+        probes += found.probes
+        played += found.played.values()
+        shapes.append(shape_of(spec))
         if on_progress is not None:
             on_progress(1)
     summaries = summarise_outcomes(played)
@@ -124,29 +113,16 @@ async def _check(
     )
 
 
-async def _audit(spec: EnvSpec, sandbox: Sandbox, panel: bool) -> _Audit:
-    tools = read_tools(spec)
-    verdicts = [*static_verdicts(spec, tools), final_verdict(spec)]
-    planned = plan(spec, tools)
-    tried = await run_probes(spec, sandbox, planned)
-    effects = await find_effects(spec, tools, sandbox)
-    played = await play_panel(spec, sandbox, cheats=panel)
-    verdicts += [
-        *executed_verdicts(spec, tools, tried),
-        *effects.verdicts,
-        gold_verdict(spec, tried, played.get("gold")),
-        *panel_verdicts(spec, played),
-    ]
-    probes = Counter({kind: 2 * n for kind, n in Counter(probe.kind for probe in planned).items()})
-    probes["effect"] = effects.calls
-    return _Audit(verdicts, +probes, list(played.values()), shape_of(spec))
+async def _audit(spec: EnvSpec, sandbox: Sandbox, panel: bool) -> Audit:
+    async with own_workers(spec, sandbox) as workers:
+        return await audit(spec, workers, panel=panel)
 
 
 async def _in_order(
-    specs: Iterable[EnvSpec], work: Callable[[EnvSpec], Coroutine[Any, Any, _Audit]], concurrency: int
-) -> AsyncGenerator[tuple[EnvSpec, _Audit]]:
+    specs: Iterable[EnvSpec], work: Callable[[EnvSpec], Coroutine[Any, Any, Audit]], concurrency: int
+) -> AsyncGenerator[tuple[EnvSpec, Audit]]:
     """Works on several environments at a time and gives the results in the order of the set."""
-    waiting: deque[tuple[EnvSpec, asyncio.Task[_Audit]]] = deque()
+    waiting: deque[tuple[EnvSpec, asyncio.Task[Audit]]] = deque()
     try:
         for spec in specs:
             waiting.append((spec, asyncio.create_task(work(spec))))

@@ -19,13 +19,11 @@ from pydantic import JsonValue
 
 from toolfoundry.answers import scalars
 from toolfoundry.check.executed import failed
-from toolfoundry.check.probes import Arguments, Bench, Call
 from toolfoundry.check.report import Verdict
 from toolfoundry.check.static import NO_GOLD, UNREAD, ReadTool
+from toolfoundry.check.workers import Arguments, Bench, Call
 from toolfoundry.placeholders import placeholder_arguments
 from toolfoundry.reward import arguments_of
-from toolfoundry.sandbox import Sandbox
-from toolfoundry.seeds import derive_seed
 from toolfoundry.types import EnvSpec, ToolResult
 
 __all__ = ["Effects", "find_effects"]
@@ -41,23 +39,23 @@ class Effects(NamedTuple):
     calls: int
 
 
-async def find_effects(spec: EnvSpec, tools: Mapping[str, ReadTool], sandbox: Sandbox) -> Effects:
-    """One verdict for each tool of an environment."""
+async def find_effects(spec: EnvSpec, tools: Mapping[str, ReadTool], bench: Bench) -> Effects:
+    """One verdict for each tool of an environment. The trials of its proof, if it has some, are tried before others."""
     if not spec.gold_calls:
         return Effects(tuple(Verdict(gate, name, skipped=NO_GOLD) for name in tools for gate in (_GATE, _NOTE)), 0)
     verdicts: list[Verdict] = []
-    async with Bench(spec, sandbox, derive_seed("check", spec.id, "effects")) as bench:
-        search = _Search(spec, bench)
-        for name, read in tools.items():
-            if read.source is None or read.validator is None:
-                verdicts += [Verdict(_GATE, name, skipped=UNREAD), Verdict(_NOTE, name, skipped=UNREAD)]
-                continue
-            found = ", ".join(await search.idle_parameters(read))
-            known = search.has_gold(name)
-            verdicts += [
-                _verdict(_GATE, name, found, "the tool has no gold call to start from" if not known else ""),
-                _verdict(_NOTE, name, found, "the tool has a gold call" if known else ""),
-            ]
+    search = _Search(spec, bench)
+    shown = await search.try_trials(tools)
+    for name, read in tools.items():
+        if read.source is None or read.validator is None:
+            verdicts += [Verdict(_GATE, name, skipped=UNREAD), Verdict(_NOTE, name, skipped=UNREAD)]
+            continue
+        found = ", ".join(await search.idle_parameters(read, shown.get(name, set())))
+        known = search.has_gold(name)
+        verdicts += [
+            _verdict(_GATE, name, found, "the tool has no gold call to start from" if not known else ""),
+            _verdict(_NOTE, name, found, "the tool has a gold call" if known else ""),
+        ]
     return Effects(tuple(verdicts), search.calls)
 
 
@@ -83,16 +81,41 @@ class _Search:
         calls = [(call.name, arguments_of(call)) for call in spec.gold_calls or ()]
         self._gold: list[Call] = [(name, arguments) for name, arguments in calls if arguments is not None]
         self._stateful = spec.state is not None
+        self._trials = spec.proof.trials if spec.proof and not self._stateful else ()
+
+    async def try_trials(self, tools: Mapping[str, ReadTool]) -> dict[str, set[str]]:
+        """Tool -> the parameters whose effect the trials show; all trials are run at once."""
+        tried: list[tuple[str, Arguments, dict[str, Arguments]]] = []
+        for trial in self._trials:
+            read = tools.get(trial.tool)
+            if read is not None and read.accepts(trial.arguments):
+                changed = {name: {**trial.arguments, name: value} for name, value in trial.variants.items()}
+                good = {name: arguments for name, arguments in changed.items() if read.accepts(arguments)}
+                tried.append((trial.tool, trial.arguments, good))
+        calls = [(tool, arguments) for tool, base, changed in tried for arguments in (base, *changed.values())]
+        self.calls += len(calls)
+        results = iter(await self._bench.run(calls) if calls else ())
+        shown: dict[str, set[str]] = {}
+        for tool, base, changed in tried:
+            plain = next(results)
+            for name, arguments in changed.items():
+                result = next(results)
+                works = not (failed(plain) and failed(result))
+                if works and _masked(plain, base.get(name)) != _masked(result, arguments[name]):
+                    shown.setdefault(tool, set()).add(name)
+        return shown
 
     def has_gold(self, name: str) -> bool:
         return any(tool == name for tool, _ in self._gold)
 
-    async def idle_parameters(self, read: ReadTool) -> list[str]:
+    async def idle_parameters(self, read: ReadTool, shown: set[str]) -> list[str]:
         """Parameters that are read in the source, but for which no effect was found."""
         source = read.source
         assert source is not None
-        taken = {parameter.name for parameter in source.parameters} - set(source.dead_parameters())
+        taken = {parameter.name for parameter in source.parameters} - shown - set(source.dead_parameters())
         waiting = [name for name in read.properties if name in taken]
+        if not waiting:
+            return []
         literals = list(dict.fromkeys(source.literals()))[:_MAX_LITERALS]
         for base in await self._bases(read, literals):
             if not waiting:

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from toolfoundry.check.report import Verdict
 from toolfoundry.check.static import NO_GOLD
+from toolfoundry.environment import Executor
 from toolfoundry.metrics import Outcome, Summary
 from toolfoundry.policies.scripted import CHEATS, SCRIPTED, make
 from toolfoundry.rollout import run_rollout
-from toolfoundry.sandbox import Sandbox
 from toolfoundry.types import EnvSpec
 
 __all__ = ["CEILINGS", "ceiling_verdicts", "panel_verdicts", "play_panel"]
@@ -19,10 +19,10 @@ _NEED_GOLD = ("gold", "one-hop")
 NOT_PLAYED = "the scripted policies did not play"
 
 
-async def play_panel(spec: EnvSpec, sandbox: Sandbox, *, cheats: bool) -> dict[str, Outcome]:
+async def play_panel(spec: EnvSpec, executor: Executor, *, cheats: bool) -> dict[str, Outcome]:
     """Policy name -> how its one rollout ended. Gold plays wherever there are gold calls, and so does one-hop."""
     names = [name for name in SCRIPTED if (cheats or name == "gold") and (spec.gold_calls or name not in _NEED_GOLD)]
-    return {name: Outcome.of(await run_rollout(make(name, spec), spec, sandbox, name=name)) for name in names}
+    return {name: Outcome.of(await run_rollout(make(name, spec), spec, executor, name=name)) for name in names}
 
 
 def panel_verdicts(spec: EnvSpec, played: Mapping[str, Outcome]) -> Iterator[Verdict]:

@@ -1,8 +1,7 @@
 """The calls that an audit makes: what is tried on each tool, and how it is run.
 
-Every probe is valid under its tool's schema, except those that leave a required argument out on purpose. A whole
-environment is probed twice, in two fresh workers that differ in their entropy and in the date on their clock. Tools
-that work on a state get each probe in the initial state, or in the one that the gold calls before it have made.
+Every probe is valid under its tool's schema, except those that leave a required argument out on purpose. All are run
+twice (`toolfoundry.check.workers`).
 """
 
 from __future__ import annotations
@@ -10,24 +9,18 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Any, Literal, NamedTuple, Self, cast
+from typing import Any, Literal, NamedTuple, cast
 
 from pydantic import JsonValue
 
 from toolfoundry.answers import scalars, spelling, stands_in
 from toolfoundry.check.static import ReadTool
-from toolfoundry.errors import SandboxError
+from toolfoundry.check.workers import Arguments, Bench, Call, Workers
 from toolfoundry.placeholders import placeholder_arguments
 from toolfoundry.reward import arguments_of
-from toolfoundry.sandbox import Sandbox, SandboxLimits, Session
-from toolfoundry.seeds import derive_seed
 from toolfoundry.types import EnvSpec, Goal, ToolResult
 
 __all__ = [
-    "Arguments",
-    "Bench",
-    "Call",
     "Kind",
     "Probe",
     "Run",
@@ -48,13 +41,9 @@ Kind = Literal[
     "question-words",
     "echo",
 ]
-Arguments = dict[str, JsonValue]
-Call = tuple[str, Arguments]
-
 _MAX_PHRASES = 12
 _PLAIN = "example"  # what placeholder_arguments puts where any text fits
 _NONSENSE = "Qzxv Wrelk"
-_LATER = datetime(2026, 8, 20, 17, 45, tzinfo=UTC)
 
 
 class Probe(NamedTuple):
@@ -219,66 +208,15 @@ def _elsewhere(spec: EnvSpec, goal: Goal, arguments: Arguments, tools: Mapping[s
                 yield Probe("gold-elsewhere", name, variant, goal.id)
 
 
-async def _state(session: Session) -> JsonValue:
-    """The state, None where a tool has made it what cannot be read."""
-    try:
-        return await session.astate()
-    except SandboxError:
-        return None
-
-
-class Bench:
-    """Where the calls of one environment are tried: each as if it were the first, after the calls before it.
-
-    Without a state all run in one worker (a tool's globals are reset before each call). With a state they share a
-    worker for as long as the state stays as it was; whatever follows a change is tried again in a fresh one.
-    """
-
-    def __init__(self, spec: EnvSpec, sandbox: Sandbox, seed: int, limits: SandboxLimits | None = None) -> None:
-        sources = {tool.name: tool.source for tool in spec.tools}
-        self._open = lambda: sandbox.session(sources, state=spec.state, seed=seed, limits=limits)
-        self._shared = self._open() if spec.state is None else None
-
-    async def run(self, calls: Sequence[Call], before: Sequence[Call] = ()) -> list[ToolResult]:
-        """The results of the calls, in their order."""
-        if self._shared is not None:
-            return await self._shared.abatch(calls)
-        results: list[ToolResult] = []
-        size = len(calls)
-        while len(results) < len(calls):
-            batch = calls[len(results) : len(results) + size]
-            async with self._open() as session:
-                await session.abatch(before)
-                unchanged = await _state(session) if len(batch) > 1 else None
-                tried = await session.abatch(batch)
-                if len(batch) == 1 or (unchanged is not None and await _state(session) == unchanged):
-                    results += tried
-                    size = min(2 * size, len(calls))
-                else:
-                    size = max(1, size // 4)
-        return results
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._shared is not None:
-            self._shared.close()
-
-
-async def run_probes(spec: EnvSpec, sandbox: Sandbox, probes: Sequence[Probe]) -> Tried:
-    """Runs all probes, twice."""
-    first = await _run(spec, sandbox, probes, derive_seed("check", spec.id, 0), None)
-    limits = sandbox.limits.model_copy(update={"epoch": _LATER})
-    second = await _run(spec, sandbox, probes, derive_seed("check", spec.id, 1), limits)
+async def run_probes(probes: Sequence[Probe], workers: Workers) -> Tried:
+    """Runs all probes in the first worker and in the second."""
+    first = await _run(probes, workers.first)
+    second = await _run(probes, workers.second)
     return Tried(tuple(Run(p, a, b) for p, a, b in zip(probes, first, second, strict=True)))
 
 
-async def _run(
-    spec: EnvSpec, sandbox: Sandbox, probes: Sequence[Probe], seed: int, limits: SandboxLimits | None
-) -> list[ToolResult]:
+async def _run(probes: Sequence[Probe], bench: Bench) -> list[ToolResult]:
     results: list[ToolResult] = []
-    async with Bench(spec, sandbox, seed, limits) as bench:
-        for before, group in itertools.groupby(probes, key=lambda probe: probe.before):
-            results += await bench.run([(probe.tool, probe.arguments) for probe in group], before)
+    for before, group in itertools.groupby(probes, key=lambda probe: probe.before):
+        results += await bench.run([(probe.tool, probe.arguments) for probe in group], before)
     return results

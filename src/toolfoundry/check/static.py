@@ -18,9 +18,18 @@ from toolfoundry.check.report import Verdict
 from toolfoundry.check.source import Source, read_source
 from toolfoundry.sandbox import ALLOWED_IMPORTS
 from toolfoundry.schemas import SchemaError, compile_if_valid, compile_schema
-from toolfoundry.types import Answer, EnvSpec, Goal, Tool, ToolCall
+from toolfoundry.types import Answer, EnvSpec, Goal, Tool, ToolCall, ToolSchema
 
-__all__ = ["ReadTool", "ancestors", "duplicate_keys", "is_choice", "read_tools", "static_verdicts", "telling"]
+__all__ = [
+    "ReadTool",
+    "ancestors",
+    "document_texts",
+    "duplicate_keys",
+    "is_choice",
+    "read_tools",
+    "static_verdicts",
+    "telling",
+]
 
 TOO_SHORT = "golden too short to tell a leak from a coincidence"
 NO_GOLD = "no gold calls are known (`toolfoundry prove` finds them)"
@@ -221,7 +230,7 @@ def _goldens(spec: EnvSpec, tools: Mapping[str, ReadTool]) -> Iterator[Verdict]:
 
 
 def _documents(spec: EnvSpec) -> Iterator[Verdict]:
-    texts = [(f"{tool.name}: {place}", text) for tool in spec.tools for place, text in _texts(tool)]
+    texts = [(f"{tool.name}: {place}", text) for tool in spec.tools for place, text in document_texts(tool.signature)]
     for goal in spec.goals:
         if not telling(goal.answer):
             yield Verdict("answer-in-document", goal.tool, goal.id, skipped=TOO_SHORT)
@@ -231,10 +240,10 @@ def _documents(spec: EnvSpec) -> Iterator[Verdict]:
         yield Verdict("answer-in-document", goal.tool, goal.id, found, "to be had from the tool's result only")
 
 
-def _texts(tool: Tool) -> Iterator[tuple[str, str]]:
+def document_texts(signature: ToolSchema) -> Iterator[tuple[str, str]]:
     """Every text of a tool's document that could show an answer, with its place."""
-    yield "description", tool.signature.description
-    waiting: list[tuple[str, Any]] = [("", tool.signature.parameters)]
+    yield "description", signature.description
+    waiting: list[tuple[str, Any]] = [("", signature.parameters)]
     while waiting:
         place, schema = waiting.pop()
         if not isinstance(schema, dict):

@@ -173,6 +173,7 @@ class Engine:
             sys.modules["tool"] = module  # dataclasses, enum and typing look a class's module up by name
             namespace = vars(module)
             exec(code, namespace)
+            name = name.rpartition("/")[2]  # sources of one name are told apart by a scope before it
             if name not in namespace:
                 raise NameError(f"name {name!r} is not defined")
             function = namespace[name]

@@ -106,7 +106,8 @@ class Sandbox:
         """A trust domain of its own: one environment, or one rollout.
 
         Args:
-            sources: tool name to the Python source that defines the function of that name.
+            sources: tool name to the Python source that defines the function of that name. "SCOPE/NAME" is the
+                function NAME too, so that one session can hold several of a name.
             state: where not None, a JSON value that each tool gets, as its keyword argument `data`, and may change.
             seed: of all chance that the tools see, 0 to 2**63 - 1.
             limits: instead of the sandbox's.
