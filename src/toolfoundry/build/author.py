@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 
 from toolfoundry.build.draft import Brief, Complaint, Decomposition, Deployment, Documents, Draft
 from toolfoundry.build.scaling import Scaling
-from toolfoundry.types import Record
+from toolfoundry.types import Message, Record
 
 __all__ = ["Author", "Feedback", "Pending"]
 
@@ -41,6 +41,10 @@ class Author(Protocol):
     def trusted(self) -> bool: ...
     @property
     def attempts(self) -> int: ...
+
+    def prompt(self, question: str) -> tuple[Message, ...]:
+        """The opening messages of an environment; empty for the standard ones."""
+        ...
 
     async def decompose(self, brief: Brief, feedback: Feedback | None = None) -> Decomposition:
         """The question as steps, and how the final answer follows."""

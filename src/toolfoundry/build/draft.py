@@ -28,6 +28,7 @@ __all__ = [
     "Documents",
     "Draft",
     "Reject",
+    "RejectStage",
     "Rejected",
     "Stage",
     "Step",
@@ -38,6 +39,8 @@ __all__ = [
 
 Stage = Literal["decompose", "document", "integrate", "scale", "deploy"]
 STAGES: tuple[Stage, ...] = ("decompose", "document", "integrate", "scale", "deploy")
+
+RejectStage = Literal["decompose", "document", "integrate", "scale", "deploy", "gate", "set"]
 
 Strategy = Literal["merge", "generalize", "expand", "retype", "extend"]
 STRATEGIES: tuple[Strategy, ...] = ("merge", "generalize", "expand", "retype", "extend")
@@ -144,18 +147,19 @@ class Reject(Record):
 
     brief: Brief
     author: str
-    stage: Stage | Literal["gate", "set"]
+    stage: RejectStage
     reason: str
     detail: str
     asked: int = 1
 
 
 class Rejected(Exception):
-    """Raised within a stage: the item ends here."""
+    """Raised within a stage: the item ends here. `stage` is filled in by whoever runs the stages."""
 
     def __init__(self, reason: str, detail: str, asked: int = 1) -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason, self.detail, self.asked = reason, detail, asked
+        self.stage: RejectStage = "decompose"
 
 
 class Complaint(NamedTuple):

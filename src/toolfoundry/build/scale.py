@@ -1,8 +1,8 @@
 """Stage 4, complexity scaling: generalised, expanded and retyped documents, and distractors beside them.
 
 The four strategies of Ye et al. 2025 (Figure 2), each with a level (`Scaling`). The author rewrites the documents of
-the gold tools and carries the gold arguments along; the stage checks that each strategy did what its level asks for, and
-chooses the distractors: the nearest ones by similarity, the others at random.
+the gold tools and carries the gold arguments along; the stage checks that each strategy did what its level asks for,
+and chooses the distractors: the nearest ones by similarity, the others at random.
 """
 
 from __future__ import annotations

@@ -2,11 +2,11 @@
 
 Level 0 switches a strategy off; 2 is as in the published test set; 3 goes beyond.
 
-| level | generalize                                 | expand, parameters | retype, not plain text | extend, distractors  |
-|-------|--------------------------------------------|--------------------|------------------------|----------------------|
-| 1     | names and descriptions widened             | about 4 a tool     | about 15%              | about 2              |
-| 2     | some tools serve a class of needs          | about 7 a tool     | about 50%, with enums  | as published         |
-| 3     | all do                                     | about 9 a tool     | more                   | up to 40 tools       |
+| level | generalize                      | expand, parameters | retype, not plain text | extend, distractors |
+|-------|---------------------------------|--------------------|------------------------|---------------------|
+| 1     | names and descriptions widened  | about 4 a tool     | about 15%              | about 2             |
+| 2     | some tools serve a class of needs | about 7 a tool   | about 50%, with enums  | as published        |
+| 3     | all do                          | about 9 a tool     | more                   | up to 40 tools      |
 """
 
 from __future__ import annotations

@@ -1,0 +1,148 @@
+"""The proof of an environment: its gold calls are run, every gate is applied, and scripted policies play it.
+
+The gates are those of `toolfoundry.check`, the same code that audits other people's sets, and two that only a builder
+can judge: the arguments of a gold call can be known (from the question, an earlier answer, or the document), and
+distractors have no dead parameters either.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, cast
+
+import orjson
+from pydantic import JsonValue
+
+from toolfoundry import __version__
+from toolfoundry.answers import holds, infer, published_match, scalars, spelling
+from toolfoundry.build.draft import Complaint, Draft
+from toolfoundry.check.audit import Audit, audit
+from toolfoundry.check.gates import GATES
+from toolfoundry.check.report import Verdict
+from toolfoundry.check.workers import Workers
+from toolfoundry.reward import published_output
+from toolfoundry.symbolic import references
+from toolfoundry.types import EnvSpec, GoalProof, Proof, ToolResult
+
+__all__ = ["NOT_EXECUTABLE", "Verified", "verify"]
+
+NOT_EXECUTABLE = frozenset(
+    "source-invalid function-missing mismatch-required mismatch-optional mismatch-unknown mismatch-missing "
+    "undefined-name forbidden-import call-fails gold-fails".split()
+)
+"""Gates that say that the tools do not run as documented, or the gold calls do not give the answers."""
+
+_SHOWN = 400
+
+
+class Verified(NamedTuple):
+    """An environment with its proof, or what is wrong with it. `executable`: its gold calls give every answer."""
+
+    spec: EnvSpec
+    complaints: tuple[Complaint, ...]
+    executable: bool
+
+
+async def verify(draft: Draft, spec: EnvSpec, workers: Workers) -> Verified:
+    """Runs everything. A spec with complaints has no proof."""
+    claimed = spec.model_copy(
+        update={"proof": Proof(version=__version__, goals=(), final=draft.scenario.final, trials=draft.trials)}
+    )
+    found = await audit(claimed, workers)
+    complaints = [*_complaints(draft, found), *_unknowable(draft, spec)]
+    executable = not any(complaint.reason in NOT_EXECUTABLE for complaint in complaints)
+    if complaints:
+        return Verified(spec, tuple(complaints), executable)
+    return Verified(spec.model_copy(update={"proof": _proof(draft, spec, found)}), (), True)
+
+
+def _complaints(draft: Draft, found: Audit) -> Iterator[Complaint]:
+    from_pool = draft.sources.keys() - {trial.tool for trial in draft.trials}
+    seen: set[tuple[str, str | None, str | None]] = set()
+    for verdict in sorted(found.verdicts, key=lambda verdict: verdict.gate not in NOT_EXECUTABLE):
+        if not verdict.found or (verdict.gate, verdict.tool, verdict.goal) in seen:
+            continue
+        idle = verdict.gate == "effect-not-found" and verdict.tool not in from_pool
+        if GATES[verdict.gate].severity == "defect" or idle:
+            seen.add((verdict.gate, verdict.tool, verdict.goal))
+            yield Complaint("parameter-without-effect" if idle else verdict.gate, _told(verdict))
+
+
+def _told(verdict: Verdict) -> str:
+    where = " ".join(part for part in (verdict.tool, f"(step {verdict.goal})" if verdict.goal else "") if part)
+    title = GATES[verdict.gate].title
+    return (
+        f"{where + ': ' if where else ''}{title}: found {verdict.found[:_SHOWN]}, expected {verdict.expected[:_SHOWN]}"
+    )
+
+
+# --- can the arguments be known? -------------------------------------------------------------------------------------
+
+
+def _unknowable(draft: Draft, spec: EnvSpec) -> Iterator[Complaint]:
+    documents = {document.name: document for document in draft.documents}
+    for call in draft.calls:
+        properties = cast("dict[str, dict[str, Any]]", documents[call.tool].parameters.get("properties", {}))
+        for name, value in call.arguments.items():
+            if _origin(value, properties.get(name, {}), spec.scenario.question) == "code":
+                shown = orjson.dumps(value).decode()[:_SHOWN]
+                where = f"{call.tool}.{name} = {shown} (step {call.step})"
+                yield Complaint("argument-unknowable", f"{where}: stands neither in the question nor in the document")
+
+
+def _origin(value: JsonValue, schema: Mapping[str, Any], question: str) -> str:
+    """Where an argument's value comes from, in the words of `GoalProof.sources`."""
+    goals = [f"goal:{step}" for step in dict.fromkeys(references(value))]
+    if goals:
+        return " ".join(goals)
+    if "enum" in schema or isinstance(value, bool):
+        return "enum"
+    if schema.get("default") == value:
+        return "default"
+    document = orjson.dumps(schema).decode()
+    from_question = False
+    for leaf in scalars(value):
+        text = leaf if isinstance(leaf, str) else str(leaf)
+        if leaf is None or isinstance(leaf, bool) or holds(infer(text), document):
+            continue
+        words = re.findall(r"\w+", text.casefold())
+        asked = re.findall(r"\w+", question.casefold())
+        if not holds(infer(text), question) and not any(word in asked for word in words):
+            return "code"
+        from_question = True
+    return "question" if from_question else "document"
+
+
+# --- the proof -------------------------------------------------------------------------------------------------------
+
+
+def _proof(draft: Draft, spec: EnvSpec, found: Audit) -> Proof:
+    gold: dict[str, ToolResult] = {run.probe.goal or "": run.result for run in found.tried.of("gold")}
+    documents = {document.name: document for document in draft.documents}
+    calls = {call.step: call for call in draft.calls}
+    goals: list[GoalProof] = []
+    for goal in spec.goals:
+        call = calls[goal.id]
+        properties = cast("dict[str, dict[str, Any]]", documents[call.tool].parameters.get("properties", {}))
+        question = spec.scenario.question
+        sources = {name: _origin(value, properties.get(name, {}), question) for name, value in call.arguments.items()}
+        published = published_match(spelling(goal.answer), published_output(goal.tool, gold[goal.id]))
+        goals.append(GoalProof(goal=goal.id, status="proved", published=published, sources=sources))
+    return Proof(
+        version=__version__,
+        goals=tuple(goals),
+        final=draft.scenario.final,
+        results=tuple(gold[goal.id].model_copy(update={"call_id": goal.id}) for goal in spec.goals),
+        trials=draft.trials,
+        panel={name: round(one.score.value, 6) for name, one in found.played.items() if one.score},
+        probes=dict(sorted(found.probes.items())),
+        not_applied=_not_applied(found.verdicts),
+    )
+
+
+def _not_applied(verdicts: Iterable[Verdict]) -> dict[str, str]:
+    """Gates that judged nothing here, with the first reason why."""
+    applied = {verdict.gate for verdict in verdicts if not verdict.skipped}
+    skipped = {verdict.gate: verdict.skipped for verdict in reversed(list(verdicts)) if verdict.skipped}
+    return {name: skipped[name] for name in GATES if name in skipped and name not in applied}
