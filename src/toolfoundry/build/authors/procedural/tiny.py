@@ -1,0 +1,408 @@
+"""The author of the `tiny` profile: environments that a policy of under a million parameters learns on two CPU cores.
+
+    What is the chief spouse of the mayor of Tovansydir?     get_chief_spouse(person), find_mayor(city), ...
+
+Everything is made for a small vocabulary: relations are a modifier and a noun, a noun fixes the verb of its tool and
+the types of its two ends (person, city, firm), a tool has one text parameter that is called like a type, a document is
+one short sentence, and a name is four syllables out of a fixed inventory. One wording; documents are not generalised,
+expanded or retyped, and each step of a question has a relation of its own, so that nothing is merged.
+
+Names are numbered 0 to 96^4 - 1 by a scrambled bijection. Those of one seed and split are a class of the numbers modulo
+3 * 1024: seeds that differ modulo 1024 share no name, nor do the splits of one seed. A class has 27,648 names, and the
+name that environment i asks about is number i of its class, so that questions repeat only after that many.
+
+A checkpoint that was trained on these texts depends on `WORDS`, `SYSTEM` and `UNKNOWN`: a test fails when they change.
+"""
+
+# ruff: noqa: ARG002 (the protocol's arguments; this author needs no feedback)
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import NamedTuple, get_args
+
+from toolfoundry.build.author import Feedback
+from toolfoundry.build.authors.procedural.profile import Profile, Span, Split
+from toolfoundry.build.draft import (
+    Brief,
+    Decomposition,
+    Deployment,
+    Documents,
+    Draft,
+    Step,
+    SymbolicCall,
+    Trial,
+)
+from toolfoundry.build.scaling import Scaling
+from toolfoundry.errors import InputError
+from toolfoundry.seeds import derive_seed, generator
+from toolfoundry.symbolic import answer_of
+from toolfoundry.types import Answer, Final, Message, ScenarioKind, ToolSchema
+
+__all__ = ["NAMES_PER_CLASS", "RELATIONS", "SYSTEM", "UNKNOWN", "WORDS", "Relation", "TinyAuthor", "entity_name"]
+
+SYSTEM = "Use the tools. Give <answer>…</answer>."
+UNKNOWN = "Error: unknown {type}. Use a name from the question or a result."
+
+_TYPES = ("person", "city", "firm")
+_MODIFIERS = ("", "chief", "former", "first", "main", "secret", "oldest", "current")
+_NOUNS = {  # (from, to): verb -> nouns
+    ("person", "person"): {"get": "spouse mentor tutor", "find": "rival heir doctor", "lookup": "sibling lawyer pupil"},
+    ("person", "city"): {"get": "birthplace", "find": "hometown refuge", "lookup": "residence"},
+    ("person", "firm"): {"get": "employer", "find": "sponsor bank", "lookup": "publisher"},
+    ("city", "person"): {"get": "founder", "find": "mayor judge", "lookup": "bishop architect"},
+    ("city", "city"): {"get": "suburb", "find": "neighbor twin", "lookup": "harbor"},
+    ("city", "firm"): {"get": "brewery", "find": "airline", "lookup": "newspaper hotel"},
+    ("firm", "person"): {"get": "owner chemist", "find": "director", "lookup": "auditor"},
+    ("firm", "city"): {"get": "headquarters", "find": "factory", "lookup": "warehouse office"},
+    ("firm", "firm"): {"get": "supplier", "find": "competitor", "lookup": "insurer subsidiary"},
+}
+_STARTS = tuple(consonant + vowel for consonant in "bdfghklmnprstvwz" for vowel in "aeiouy")
+_ENDS = tuple(consonant + rime for consonant in "bdfghklmnprstvwz" for rime in "an el ir on un ar".split())
+
+# Every word and syllable that a text of this author is made of, beside the fixed ones of its templates.
+WORDS = (
+    *_TYPES,
+    *_MODIFIERS[1:],
+    *(noun for verbs in _NOUNS.values() for nouns in verbs.values() for noun in nouns.split()),
+    "get",
+    "find",
+    "lookup",
+    *_STARTS,
+    *_ENDS,
+)
+
+_HALF = len(_STARTS) * len(_ENDS)
+_CLASSES = 3 * 1024
+NAMES_PER_CLASS = _HALF * _HALF // _CLASSES
+_ROUND_KEYS = (0x1F83D9AB, 0x5BE0CD19, 0x3C6EF372, 0x510E527F)
+_MASK = 2**64 - 1
+_OTHERS = 6  # entities of each type beside those of the question
+_PLANS = 256  # more than are in work at a time; each is used by all stages of its environment
+
+
+class Relation(NamedTuple):
+    """What a tool is asked for: from an entity of type `source` to one of type `target`."""
+
+    modifier: str
+    noun: str
+    verb: str
+    source: str
+    target: str
+
+    @property
+    def words(self) -> str:
+        return f"{self.modifier} {self.noun}".lstrip()
+
+    @property
+    def tool(self) -> str:
+        return f"{self.verb}_{self.words.replace(' ', '_')}"
+
+
+RELATIONS = tuple(
+    Relation(modifier, noun, verb, source, target)
+    for (source, target), verbs in _NOUNS.items()
+    for verb, nouns in verbs.items()
+    for noun in nouns.split()
+    for modifier in _MODIFIERS
+)
+_BY_TOOL = {relation.tool: relation for relation in RELATIONS}
+
+
+def entity_name(number: int) -> str:
+    """Name number 0 to 96^4 - 1; all are different, have ten letters, and neighbours look unrelated.
+
+    The order is scrambled by a Feistel network over the two halves of the name, which is a bijection by construction.
+    """
+    left, right = divmod(number, _HALF)
+    for key in _ROUND_KEYS:
+        mixed = ((right ^ key) * 0x9E3779B97F4A7C15) & _MASK
+        mixed = ((mixed ^ (mixed >> 29)) * 0xBF58476D1CE4E5B9) & _MASK
+        left, right = right, (left + (mixed >> 32)) % _HALF
+    (a, b), (c, d) = divmod(left, len(_ENDS)), divmod(right, len(_ENDS))
+    return _STARTS[a].capitalize() + _ENDS[b] + _STARTS[c] + _ENDS[d]
+
+
+class _Hop(NamedTuple):
+    """One step: its relation, the name it is asked about, the step that gives that name (or ""), and its answer."""
+
+    step: str
+    relation: Relation
+    about: str
+    parent: str
+    answer: str
+
+
+class _Plan(NamedTuple):
+    """One environment: chains of hops, the number of its tools, and names of each type that no hop uses."""
+
+    chains: tuple[tuple[_Hop, ...], ...]
+    tools: int
+    others: dict[str, tuple[str, ...]]
+
+    @property
+    def hops(self) -> tuple[_Hop, ...]:
+        return tuple(hop for chain in self.chains for hop in chain)
+
+
+class TinyAuthor:
+    """Writes the environments of one seed and split; the brief's index is all that it looks at."""
+
+    name = "procedural"
+    trusted = True
+    attempts = 1
+
+    def __init__(self, profile: Profile, seed: int, split: Split) -> None:
+        """Raises InputError for a profile that this author cannot follow."""
+        splits = get_args(Split)
+        self._profile = profile
+        self._seed: tuple[str | int, ...] = ("tiny", seed, split)
+        self._class = (len(splits) * seed + splits.index(split)) % _CLASSES
+        held_out = "relations" in profile.hold_out
+        self._pool = tuple(r for r in RELATIONS if not held_out or _split_of(r) == split)
+        self._by_source = {kind: [r for r in self._pool if r.source == kind] for kind in _TYPES}
+        self._plans: dict[int, _Plan] = {}
+        goals = max(span.high for span in profile.goals.values())
+        nouns = min(len({relation.noun for relation in relations}) for relations in self._by_source.values())
+        if goals > nouns:
+            raise InputError(f"profile {profile.name}: {goals} sub-questions; the tiny author makes at most {nouns}")
+        if "wordings" in profile.hold_out:
+            raise InputError(f"profile {profile.name}: holds out wordings; the tiny author has one wording")
+
+    def prompt(self, question: str) -> tuple[Message, ...]:
+        """The opening messages: shorter than the standard ones."""
+        return Message(role="system", content=SYSTEM), Message(role="user", content=question)
+
+    async def decompose(self, brief: Brief, feedback: Feedback | None = None) -> Decomposition:
+        """The question, a step for each hop, and the last answer of each chain as the final answer."""
+        plan = self._plan(brief.index)
+        asked: list[str] = []
+        for chain in plan.chains:
+            path = " of the ".join(hop.relation.words for hop in reversed(chain))
+            asked.append(f"the {path} of {chain[0].about}")
+        last = [chain[-1] for chain in plan.chains]
+        if len(last) == 1:
+            answer = _text(last[0].answer)
+            final = Final(operation="answer", arguments={"value": answer_of(last[0].step)})
+        else:
+            answer = Answer(type="list", value=[hop.answer for hop in last])
+            final = Final(operation="list", arguments={"values": [answer_of(hop.step) for hop in last]})
+        return Decomposition(
+            question=f"What is {', and '.join(asked)}?",
+            answer=answer,
+            steps=tuple(
+                Step(
+                    id=hop.step,
+                    question=f"What is the {hop.relation.words} of {f'{{{hop.parent}}}' if hop.parent else hop.about}?",
+                    answer=_text(hop.answer),
+                )
+                for hop in plan.hops
+            ),
+            final=final,
+        )
+
+    async def document(self, draft: Draft, feedback: Feedback | None = None) -> Documents:
+        """One document for each step; no two steps of a question have the same relation."""
+        hops = self._plan(draft.brief.index).hops
+        return Documents(
+            documents=tuple(_DOCUMENTS[hop.relation.tool] for hop in hops),
+            calls=tuple(
+                SymbolicCall(
+                    step=hop.step,
+                    tool=hop.relation.tool,
+                    arguments={hop.relation.source: answer_of(hop.parent) if hop.parent else hop.about},
+                )
+                for hop in hops
+            ),
+        )
+
+    async def integrate(
+        self, draft: Draft, overlaps: Sequence[tuple[str, ...]], feedback: Feedback | None = None
+    ) -> Documents:
+        """The documents as they are: "chief spouse" and "former spouse" look alike and are different."""
+        return Documents(documents=draft.documents, calls=draft.calls)
+
+    async def scale(self, draft: Draft, scaling: Scaling, feedback: Feedback | None = None) -> Documents:
+        """The documents as they are: they stay compact at every level."""
+        return Documents(documents=draft.documents, calls=draft.calls)
+
+    def tool_count(self, draft: Draft, scaling: Scaling) -> int | None:
+        """The profile's number at level 1; at others, or where a number of distractors is fixed, the stage decides."""
+        if scaling.extend != 1 or scaling.distractors is not None:
+            return None
+        return self._plan(draft.brief.index).tools
+
+    async def distractors(self, draft: Draft, scaling: Scaling) -> Documents:
+        """As many relations as are wanted: near ones share a noun or a modifier with a gold tool, all are true."""
+        wanted = self.tool_count(draft, scaling)
+        count = (_MOST_TOOLS if wanted is None else wanted) - len(draft.documents)
+        rng = generator(*self._seed, "distractors", draft.brief.index)
+        gold = [_BY_TOOL[document.name] for document in draft.documents]
+        chosen: list[Relation] = []
+        for _ in range(count):
+            free = [relation for relation in self._pool if relation not in gold and relation not in chosen]
+            near = _near(free, rng.choice(gold), rng) if rng.random() < scaling.near else []
+            if near or free:
+                chosen.append(rng.choice(near or free))
+        return Documents(documents=tuple(_DOCUMENTS[relation.tool] for relation in chosen), calls=())
+
+    async def deploy(self, draft: Draft, feedback: Feedback | None = None) -> Deployment:
+        """A small table behind each tool: every entity of its type in the question, and some that are not."""
+        plan = self._plan(draft.brief.index)
+        rng = generator(*self._seed, "deploy", draft.brief.index)
+        sources: dict[str, str] = {}
+        trials: list[Trial] = []
+        for document in draft.documents:
+            if document.name not in draft.sources:
+                relation = _BY_TOOL[document.name]
+                table = _table(relation, plan, rng)
+                sources[relation.tool] = _source(relation, table, rng)
+                one, other = _two_rows(table)
+                trials.append(
+                    Trial(tool=relation.tool, arguments={relation.source: one}, variants={relation.source: other})
+                )
+        return Deployment(sources=sources, trials=tuple(trials))
+
+    def _plan(self, index: int) -> _Plan:
+        found = self._plans.get(index)
+        if found is None:
+            if len(self._plans) >= _PLANS:
+                del self._plans[next(iter(self._plans))]
+            found = self._plans[index] = self._make(index)
+        return found
+
+    def _make(self, index: int) -> _Plan:
+        rng = generator(*self._seed, "plan", index)
+        shares = self._profile.shares
+        kind = rng.choices(list(shares), list(shares.values()))[0]
+        lengths = _lengths(kind, _draw(self._profile.goals[kind], rng))
+        steps = sum(lengths)
+        names = self._names(index, len(lengths) + steps + _OTHERS * len(_TYPES), rng)
+        fresh = iter(names)
+        chains: list[tuple[_Hop, ...]] = []
+        nouns: set[str] = set()
+        number = 0
+        for length in lengths:
+            chain: list[_Hop] = []
+            for _ in range(length):
+                number += 1
+                options = self._by_source[chain[-1].relation.target] if chain else self._pool
+                relation = rng.choice([option for option in options if option.noun not in nouns])
+                nouns.add(relation.noun)
+                parent, about = (chain[-1].step, chain[-1].answer) if chain else ("", next(fresh))
+                chain.append(_Hop(f"s{number}", relation, about, parent, next(fresh)))
+            chains.append(tuple(chain))
+        others = {end: tuple(next(fresh) for _ in range(_OTHERS)) for end in _TYPES}
+        return _Plan(tuple(chains), max(steps, _draw(self._profile.tools[kind], rng)), others)
+
+    def _names(self, index: int, count: int, rng: random.Random) -> list[str]:
+        """Different names of this author's class, the first of them number `index`."""
+        first = index % NAMES_PER_CLASS
+        rest = [n + (n >= first) for n in rng.sample(range(NAMES_PER_CLASS - 1), count - 1)]
+        return [entity_name(self._class + _CLASSES * n) for n in (first, *rest)]
+
+
+_MOST_TOOLS = 40
+
+
+def _text(value: str) -> Answer:
+    return Answer(type="text", value=value)
+
+
+def _document(relation: Relation) -> ToolSchema:
+    return ToolSchema(
+        name=relation.tool,
+        description=f"Return the {relation.words}.",
+        parameters={
+            "type": "object",
+            "properties": {relation.source: {"type": "string"}},
+            "required": [relation.source],
+        },
+        output={"type": "string"},
+    )
+
+
+_DOCUMENTS = {relation.tool: _document(relation) for relation in RELATIONS}
+
+
+def _split_of(relation: Relation) -> Split:
+    """Where a relation belongs when relations are held out: a fifth each to dev and test, whatever the seed."""
+    part = derive_seed("tiny", "relation", relation.modifier, relation.noun) % 5
+    return "dev" if part == 0 else "test" if part == 1 else "train"
+
+
+def _draw(span: Span, rng: random.Random) -> int:
+    """A whole number from low to high with the span's mean: binomial."""
+    width = span.high - span.low
+    return span.low + sum(rng.random() * width < span.mean - span.low for _ in range(width))
+
+
+def _lengths(kind: ScenarioKind, goals: int) -> list[int]:
+    """The lengths of the chains: one, as many as there are goals, or two that are as equal as possible."""
+    match kind:
+        case "parallel_single_hop":
+            return [1] * goals
+        case "parallel_multi_hop":
+            return [goals - goals // 2, goals // 2]
+        case _:
+            return [goals]
+
+
+def _near(free: Sequence[Relation], gold: Relation, rng: random.Random) -> list[Relation]:
+    """Relations that share the noun or, by the toss of a coin, the modifier of a gold one; may be none."""
+    if gold.modifier and rng.random() < 0.5:
+        return [relation for relation in free if relation.modifier == gold.modifier]
+    return [relation for relation in free if relation.noun == gold.noun]
+
+
+def _table(relation: Relation, plan: _Plan, rng: random.Random) -> dict[str, str]:
+    """The facts of a tool. Only gold rows give entities of the question, so no other call gives a golden."""
+    table = {hop.about: hop.answer for hop in plan.hops if hop.relation == relation}
+    asked = [name for hop in plan.hops for name in _ends(hop, relation.source)]
+    known = plan.others[relation.target]
+    start = rng.randrange(len(known))
+    for row, name in enumerate(dict.fromkeys([*asked, *plan.others[relation.source][: _OTHERS // 2]])):
+        value, following = known[(start + row) % len(known)], known[(start + row + 1) % len(known)]
+        table.setdefault(name, following if value == name else value)
+    rows = list(table.items())
+    rng.shuffle(rows)
+    return dict(rows)
+
+
+def _ends(hop: _Hop, kind: str) -> list[str]:
+    """The names of a hop that are of a type."""
+    ends = ((hop.relation.source, hop.about), (hop.relation.target, hop.answer))
+    return [name for end, name in ends if end == kind]
+
+
+def _two_rows(table: dict[str, str]) -> tuple[str, str]:
+    """Two names with different facts."""
+    first = next(iter(table))
+    return first, next(name for name, value in table.items() if value != table[first])
+
+
+def _source(relation: Relation, table: dict[str, str], rng: random.Random) -> str:
+    """The function in one of three styles, 8 to 15 lines each."""
+    key, error = relation.source, UNKNOWN.format(type=relation.source)
+    head = f"def {relation.tool}({key}: str) -> str:\n"
+    rows = [f'"{name}": "{value}"' for name, value in table.items()]
+    match rng.randrange(3):
+        case 0:
+            lines = "".join(f"        {row},\n" for row in rows)
+            return (
+                f"{head}    table = {{\n{lines}    }}\n    if {key} not in table:\n"
+                f'        return "{error}"\n    return table[{key}]\n'
+            )
+        case 1:
+            pairs = "".join(f"        {', '.join(rows[i : i + 2])},\n" for i in range(0, len(rows), 2))
+            return (
+                f'{head}    """Return the {relation.words}."""\n    known = {{\n{pairs}    }}\n'
+                f'    return known.get({key}, "{error}")\n'
+            )
+        case _:
+            lines = "".join(f'        ("{name}", "{value}"),\n' for name, value in table.items())
+            return (
+                f"{head}    for name, value in (\n{lines}    ):\n        if name == {key}:\n"
+                f'            return value\n    return "{error}"\n'
+            )
