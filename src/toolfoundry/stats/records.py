@@ -64,8 +64,8 @@ class SetStatistics(Record):
 
     types: JSON types of top-level parameters; keywords: top-level parameters in whose schema a keyword stands
     (`enum`, `default`, `format`, `pattern`, `nested` for properties of its own, `bounds` for limits of numbers).
-    names: tool names without digits and version words; trigrams: runs of three words of a question (estimated, to 1%);
-    shapes: see the module, with how many environments could not be counted because their edges are not known.
+    names: tool names without digits and version words; trigrams: runs of three words of a question (estimated to 0.1%);
+    shapes: see the module; `shapes_unknown` environments could not be counted, since their edges are not known.
     """
 
     name: str
