@@ -246,8 +246,8 @@ class Proof(Record):
 
     A builder's proof also says how the final answer follows (`final`), what each gold call gave (`results`, ids as in
     `gold_calls`), which calls show that every parameter has an effect (`trials`), the score of the gold trajectory and
-    of each scripted policy (`panel`), which gates passed (`gates`: "passed", or why one did not apply) and how many
-    calls were executed for them (`probes`, by kind). When that was is in the run file.
+    of each scripted policy (`panel`), how many calls were executed (`probes`, by kind), and which gates did not apply
+    and why (`not_applied`): all others of that version passed. When that was is in the run file.
     """
 
     version: str
@@ -256,8 +256,8 @@ class Proof(Record):
     results: tuple[ToolResult, ...] = ()
     trials: tuple[Trial, ...] = ()
     panel: dict[str, float] = {}
-    gates: dict[str, str] = {}
     probes: dict[str, int] = {}
+    not_applied: dict[str, str] = {}
 
 
 class Provenance(Record):

@@ -17,8 +17,9 @@ from pydantic import JsonValue
 from toolfoundry import __version__
 from toolfoundry.answers import holds, infer, published_match, scalars, spelling
 from toolfoundry.build.draft import Complaint, Draft
-from toolfoundry.check.audit import Audit, audit
+from toolfoundry.check.audit import Examined, examine
 from toolfoundry.check.gates import GATES
+from toolfoundry.check.panel import call_key, panel_scores, score_verdicts
 from toolfoundry.check.report import Verdict
 from toolfoundry.check.workers import Workers
 from toolfoundry.reward import published_output
@@ -49,18 +50,21 @@ async def verify(draft: Draft, spec: EnvSpec, workers: Workers) -> Verified:
     claimed = spec.model_copy(
         update={"proof": Proof(version=__version__, goals=(), final=draft.scenario.final, trials=draft.trials)}
     )
-    found = await audit(claimed, workers)
-    complaints = [*_complaints(draft, found), *_unknowable(draft, spec)]
+    found = await examine(claimed, workers)
+    known = {call_key(run.probe.tool, run.probe.arguments): run.result for run in found.tried.runs}
+    scores = await panel_scores(spec, workers.first, known)
+    verdicts = [*found.verdicts, *score_verdicts(spec, scores)]
+    complaints = [*_complaints(draft, verdicts), *_unknowable(draft, spec)]
     executable = not any(complaint.reason in NOT_EXECUTABLE for complaint in complaints)
     if complaints:
         return Verified(spec, tuple(complaints), executable)
-    return Verified(spec.model_copy(update={"proof": _proof(draft, spec, found)}), (), True)
+    return Verified(spec.model_copy(update={"proof": _proof(draft, spec, found, scores)}), (), True)
 
 
-def _complaints(draft: Draft, found: Audit) -> Iterator[Complaint]:
+def _complaints(draft: Draft, verdicts: Iterable[Verdict]) -> Iterator[Complaint]:
     from_pool = draft.sources.keys() - {trial.tool for trial in draft.trials}
     seen: set[tuple[str, str | None, str | None]] = set()
-    for verdict in sorted(found.verdicts, key=lambda verdict: verdict.gate not in NOT_EXECUTABLE):
+    for verdict in sorted(verdicts, key=lambda verdict: verdict.gate not in NOT_EXECUTABLE):
         if not verdict.found or (verdict.gate, verdict.tool, verdict.goal) in seen:
             continue
         idle = verdict.gate == "effect-not-found" and verdict.tool not in from_pool
@@ -117,7 +121,7 @@ def _origin(value: JsonValue, schema: Mapping[str, Any], question: str) -> str:
 # --- the proof -------------------------------------------------------------------------------------------------------
 
 
-def _proof(draft: Draft, spec: EnvSpec, found: Audit) -> Proof:
+def _proof(draft: Draft, spec: EnvSpec, found: Examined, scores: Mapping[str, float]) -> Proof:
     gold: dict[str, ToolResult] = {run.probe.goal or "": run.result for run in found.tried.of("gold")}
     documents = {document.name: document for document in draft.documents}
     calls = {call.step: call for call in draft.calls}
@@ -135,7 +139,7 @@ def _proof(draft: Draft, spec: EnvSpec, found: Audit) -> Proof:
         final=draft.scenario.final,
         results=tuple(gold[goal.id].model_copy(update={"call_id": goal.id}) for goal in spec.goals),
         trials=draft.trials,
-        panel={name: round(one.score.value, 6) for name, one in found.played.items() if one.score},
+        panel={name: round(score, 6) for name, score in scores.items()},
         probes=dict(sorted(found.probes.items())),
         not_applied=_not_applied(found.verdicts),
     )

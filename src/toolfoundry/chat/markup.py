@@ -112,6 +112,8 @@ def deeper_than(depth: int, value: Any) -> bool:
     level: list[Any] = [value]
     for _ in range(depth):
         level = [child for item in level for child in _children(item)]
+        if not level:
+            return False
     return any(isinstance(item, dict | list) for item in level)
 
 

@@ -19,7 +19,7 @@ from toolfoundry.prove.judge import reports_error
 from toolfoundry.reward import arguments_of, published_output
 from toolfoundry.types import EnvSpec, Goal, ToolResult
 
-__all__ = ["credited", "executed_verdicts", "failed", "gold_verdict"]
+__all__ = ["credited", "executed_verdicts", "failed", "gold_calls_verdict", "gold_verdict"]
 
 NO_PLACEHOLDER = "no schema-valid placeholder arguments could be made"
 
@@ -170,9 +170,8 @@ def _wrong(spec: EnvSpec, goal: Goal, tried: Tried) -> Verdict:
     return Verdict("wrong-arguments-accepted", goal.tool, goal.id, found, "an error, or another result")
 
 
-def gold_verdict(spec: EnvSpec, tried: Tried, played: Outcome | None) -> Verdict:
-    """Whether the gold calls give every answer (in order, after all other calls, in a fresh worker), and the gold
-    trajectory scores 1."""
+def gold_calls_verdict(spec: EnvSpec, tried: Tried) -> Verdict:
+    """Whether the gold calls give every answer: in order, after all other calls, and in a fresh worker."""
     if not spec.gold_calls:
         return Verdict("gold-fails", skipped=NO_GOLD)
     if unread := [call.id for call in spec.gold_calls if arguments_of(call) is None]:
@@ -191,8 +190,15 @@ def gold_verdict(spec: EnvSpec, tried: Tried, played: Outcome | None) -> Verdict
                 return Verdict("gold-fails", found=found, expected="the same result every time")
     if first.keys() != goals.keys():
         return Verdict("gold-fails", skipped="some goals have no gold call")
+    return Verdict("gold-fails")
+
+
+def gold_verdict(calls: Verdict, played: Outcome | None) -> Verdict:
+    """The verdict on the gold calls, and whether the gold trajectory scores 1 besides."""
+    if calls.found or calls.skipped:
+        return calls
     score = played.score if played else None
     if score is None or score.value < 1:
         found = f"the gold trajectory scores {score.value:.3f}" if score else "the gold trajectory could not be played"
         return Verdict("gold-fails", found=found, expected="1")
-    return Verdict("gold-fails")
+    return calls

@@ -10,32 +10,43 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
 
 import orjson
 from pydantic import JsonValue
 
 from toolfoundry.answers import spelling
+from toolfoundry.environment import opening
 from toolfoundry.errors import InputError
 from toolfoundry.placeholders import placeholder_arguments, random_arguments
 from toolfoundry.policies import Policy
 from toolfoundry.seeds import generator
 from toolfoundry.types import Completion, EnvSpec, Limits, Message, ToolCall, ToolSchema
 
-__all__ = ["CHEATS", "SCRIPTED", "gold_turns", "make"]
+__all__ = ["CHEATS", "SCRIPTED", "gold_turns", "make", "script"]
 
 _BATCH, _REPEATS, _RANDOM_TURNS, _ECHO_TURNS = 16, 5, 4, 3
 
 
-class Scene(NamedTuple):
+@dataclass(frozen=True)
+class Scene:
     """What a scripted policy decides on. `rng` is seeded by rollout and turn, `steady` by the rollout alone."""
 
+    name: str
     spec: EnvSpec
     messages: Sequence[Message]
     tools: Sequence[ToolSchema]
     turn: int
-    rng: random.Random
-    steady: random.Random
+    seed: int
+
+    @cached_property
+    def rng(self) -> random.Random:
+        return generator(self.name, self.spec.id, self.seed, self.turn)
+
+    @cached_property
+    def steady(self) -> random.Random:
+        return generator(self.name, self.spec.id, self.seed)
 
 
 def make(name: str, spec: EnvSpec, seed: int = 0) -> Policy:
@@ -46,10 +57,26 @@ def make(name: str, spec: EnvSpec, seed: int = 0) -> Policy:
 
     async def policy(messages: Sequence[Message], tools: Sequence[ToolSchema]) -> Completion:
         turn = sum(message.role == "assistant" for message in messages)
-        rng, steady = generator(name, spec.id, seed, turn), generator(name, spec.id, seed)
-        return Completion(message=play(Scene(spec, messages, tools, turn, rng, steady)))
+        return Completion(message=play(Scene(name, spec, messages, tools, turn, seed)))
 
     return policy
+
+
+def script(name: str, spec: EnvSpec, seed: int = 0) -> list[Message]:
+    """All messages of the named policy in one rollout: none of them looks at results, so they are known beforehand.
+
+    Raises InputError without gold calls to play.
+    """
+    play = SCRIPTED[name]
+    if play in (gold, one_hop):
+        gold_turns(spec)
+    messages, tools = opening(spec)
+    said: list[Message] = []
+    while len(said) < Limits().max_turns:
+        said.append(play(Scene(name, spec, messages, tools, len(said), seed)))
+        if not said[-1].tool_calls:
+            break
+    return said
 
 
 def gold(scene: Scene) -> Message:
