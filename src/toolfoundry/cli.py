@@ -65,7 +65,7 @@ export_app = typer.Typer(no_args_is_help=True, help="Write environments in other
 app.add_typer(import_app, name="import")
 app.add_typer(export_app, name="export")
 
-Kind = Literal["environments", "trajectories"]
+Kind = Literal["environments", "trajectories", "drafts", "rejects"]
 Envs = Annotated[Path, typer.Argument(metavar="ENVS", help="Environments (.jsonl or .jsonl.zst).", show_default=False)]
 Output = Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="Where to write.", show_default=False)]
 Force = Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")]
@@ -200,7 +200,10 @@ def schema(
     kind: Annotated[Kind, typer.Argument(help="Which artifact.")] = "environments",
 ) -> None:
     """Print the JSON Schema of one record of an artifact."""
-    print_json(json_schema(kind))
+    from toolfoundry.build.draft import Draft, Reject
+
+    records = {record.artifact: record for record in (EnvSpec, Trajectory, Draft, Reject)}
+    print_json(json_schema(records[kind]))
 
 
 # --- check, repair, prove ------------------------------------------------------------------------------------------

@@ -37,10 +37,9 @@ from toolfoundry.errors import (
     invalid_field,
     skip_or_raise,
 )
-from toolfoundry.types import EnvSpec, Record, Trajectory
+from toolfoundry.types import Record
 
 __all__ = [
-    "KINDS",
     "SCHEMA_VERSION",
     "RecordWriter",
     "WriteMode",
@@ -53,7 +52,6 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = 1
-KINDS: dict[str, type[Record]] = {"environments": EnvSpec, "trajectories": Trajectory}
 
 WriteMode = Literal["new", "overwrite", "resume"]
 R = TypeVar("R", bound=Record)
@@ -77,12 +75,12 @@ def load_record(kind: type[R], line: bytes) -> R:
         raise invalid_field(error) from None
 
 
-def json_schema(kind: str) -> dict[str, Any]:
+def json_schema(kind: type[Record]) -> dict[str, Any]:
     """The published JSON Schema of one record of an artifact."""
-    schema = KINDS[kind].model_json_schema(mode="serialization")
+    schema = kind.model_json_schema(mode="serialization")
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": f"ToolFoundry {kind}, schema version {SCHEMA_VERSION}",
+        "title": f"ToolFoundry {kind.artifact}, schema version {SCHEMA_VERSION}",
         **{key: value for key, value in schema.items() if key != "title"},
     }
 
@@ -118,7 +116,7 @@ def _lines(path: Path, kind: type[Record]) -> Iterator[tuple[int, bytes]]:
 
 
 def _check_header(line: bytes, path: Path, kind: type[Record]) -> None:
-    wanted = next(name for name, record in KINDS.items() if record is kind)
+    wanted = kind.artifact
     expected = f'a header line {{"toolfoundry": "{wanted}", "schema_version": {SCHEMA_VERSION}}}'
     try:
         header: Any = orjson.loads(line)
@@ -230,6 +228,10 @@ class RecordWriter(Generic[R]):
     def write(self, record: R) -> None:
         self._append(dump(record) + b"\n")
 
+    def write_line(self, line: bytes) -> None:
+        """Writes a record that was dumped elsewhere."""
+        self._append(line + b"\n")
+
     def close(self) -> None:
         self._file.close()
 
@@ -240,8 +242,7 @@ class RecordWriter(Generic[R]):
         self.close()
 
     def _header(self) -> bytes:
-        name = next(name for name, record in KINDS.items() if record is self.kind)
-        return orjson.dumps({"toolfoundry": name, "schema_version": SCHEMA_VERSION}) + b"\n"
+        return orjson.dumps({"toolfoundry": self.kind.artifact, "schema_version": SCHEMA_VERSION}) + b"\n"
 
     def _append(self, data: bytes) -> None:
         if self._compress is not None:

@@ -9,7 +9,7 @@ known" or "not scored", never zero. Times, host facts and package versions are n
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import orjson
 from pydantic import BaseModel, ConfigDict, JsonValue, model_validator
@@ -65,7 +65,12 @@ PRESETS: tuple[Preset, ...] = ("frontier", "ftrl", "ftrl-pr", "ftrl-rate", "ftrl
 
 
 class Record(BaseModel):
-    """Base of every record: frozen, and an unknown field is an error."""
+    """Base of every record: frozen, and an unknown field is an error.
+
+    artifact: how files of this record are called in their header line; "" for records that have no files.
+    """
+
+    artifact: ClassVar[str] = ""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
@@ -292,6 +297,8 @@ class EnvSpec(Record):
     `state`, where not None, is the database that the tools get as their keyword argument `data` and may change.
     """
 
+    artifact: ClassVar[str] = "environments"
+
     id: str
     scenario: Scenario
     tools: tuple[Tool, ...]
@@ -419,6 +426,8 @@ class Trajectory(Record):
 
     `preset` and `calls_per_turn` are those under which its turns were graded.
     """
+
+    artifact: ClassVar[str] = "trajectories"
 
     task: Task
     policy: str

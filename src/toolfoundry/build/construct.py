@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from toolfoundry.build.asking import MOST_COMPLAINTS, rejected
 from toolfoundry.build.author import Author, Feedback
@@ -26,9 +26,8 @@ from toolfoundry.errors import SandboxError
 from toolfoundry.sandbox import Sandbox
 from toolfoundry.types import EnvSpec
 
-__all__ = ["Outcome", "Reached", "Stopwatch", "construct", "construct_shard", "prepare"]
+__all__ = ["Outcome", "Stopwatch", "construct", "construct_shard", "prepare", "reject_of"]
 
-Reached = Literal["proposed", "valid", "executable", "proved"]
 AT_A_TIME = 8  # environments of a shard that are verified at once
 
 
@@ -50,12 +49,11 @@ class Stopwatch:
 
 
 class Outcome(NamedTuple):
-    """What became of one brief: an environment with its proof or a reject, and how far it came."""
+    """What became of one brief: an environment with its proof, or a reject."""
 
     brief: Brief
     spec: EnvSpec | None
     reject: Reject | None
-    reached: Reached
 
 
 async def prepare(
@@ -102,7 +100,6 @@ async def construct(
     """One environment with workers of its own; what the gates find goes back to the author, `attempts` times in all."""
     watch = watch or Stopwatch()
     brief = given.brief if isinstance(given, Draft) else given
-    reached: Reached = "proposed"
     try:
         draft = await prepare(given, author, scaling, watch=watch)
         feedback: Feedback | None = None
@@ -113,7 +110,6 @@ async def construct(
             done = deployed(draft, deployment)
             spec = to_spec(done, author.prompt(done.scenario.question))
             watch.lap("deploy")
-            reached = "valid"
             async with own_workers(spec, sandbox) as workers:
                 verified = await verify(done, spec, workers)
             watch.lap("gate")
@@ -121,7 +117,7 @@ async def construct(
                 return _outcome(brief, author, verified, asked)
             feedback = Feedback(deployment, verified.complaints[:MOST_COMPLAINTS])
     except Rejected as problem:
-        return Outcome(brief, None, _reject(brief, author, problem), reached)
+        return Outcome(brief, None, reject_of(brief, author, problem))
 
 
 async def construct_shard(
@@ -136,7 +132,7 @@ async def construct_shard(
         try:
             draft = await prepare(one, author, scaling, until="deploy", watch=watch)
         except Rejected as problem:
-            outcomes[place] = Outcome(briefs[place], None, _reject(briefs[place], author, problem), "proposed")
+            outcomes[place] = Outcome(briefs[place], None, reject_of(briefs[place], author, problem))
             continue
         made.append((place, draft, to_spec(draft, author.prompt(draft.scenario.question))))
         watch.lap("deploy")
@@ -161,14 +157,14 @@ async def construct_shard(
 
 def _outcome(brief: Brief, author: Author, verified: Verified, asked: int) -> Outcome:
     if not verified.complaints:
-        return Outcome(brief, verified.spec, None, "proved")
+        return Outcome(brief, verified.spec, None)
     problem = rejected(verified.complaints, asked)
     problem.stage = "gate" if verified.executable else "deploy"
-    reached: Reached = "executable" if verified.executable else "valid"
-    return Outcome(brief, None, _reject(brief, author, problem), reached)
+    return Outcome(brief, None, reject_of(brief, author, problem))
 
 
-def _reject(brief: Brief, author: Author, problem: Rejected) -> Reject:
+def reject_of(brief: Brief, author: Author, problem: Rejected) -> Reject:
+    """The record of a reject."""
     return Reject(
         brief=brief,
         author=author.name,

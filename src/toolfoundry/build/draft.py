@@ -11,7 +11,7 @@ again. In gold arguments a parent's answer stays symbolic (`toolfoundry.symbolic
 from __future__ import annotations
 
 import re
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 from pydantic import JsonValue
 
@@ -122,6 +122,8 @@ class Deployment(Record):
 class Draft(Record):
     """An environment in the making: all parts up to and including those of `stage`."""
 
+    artifact: ClassVar[str] = "drafts"
+
     brief: Brief
     author: str
     stage: Stage
@@ -144,6 +146,8 @@ class Reject(Record):
     reason: a short stable name, for counting; detail: what was found and what was expected (untrusted text);
     asked: how often the author was asked at that stage.
     """
+
+    artifact: ClassVar[str] = "rejects"
 
     brief: Brief
     author: str

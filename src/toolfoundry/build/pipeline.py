@@ -1,0 +1,248 @@
+"""Many environments: an author that invents on all cores, or one that waits for a model, many items at a time.
+
+Both give the ledger their outcomes in the order of the briefs. Memory holds a few shards, whatever the number.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import itertools
+import multiprocessing
+import signal
+import time
+from collections import Counter, deque
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, NamedTuple, TypeVar
+
+from toolfoundry.build.author import Author, Pending
+from toolfoundry.build.authors.procedural.profile import Profile, Split
+from toolfoundry.build.construct import Stopwatch, construct, construct_shard, prepare, reject_of
+from toolfoundry.build.draft import Brief, Draft, Reject, Rejected, Stage
+from toolfoundry.build.ledger import Ledger, Packed, pack
+from toolfoundry.build.scaling import Scaling
+from toolfoundry.errors import FoundryError
+from toolfoundry.sandbox import Sandbox
+from toolfoundry.types import Record
+
+__all__ = ["Recipe", "build_on_cores", "build_with", "drafts"]
+
+T = TypeVar("T")
+Given = Brief | Draft
+OnProgress = Callable[[Counter[str]], None]
+_AHEAD = 2  # shards for each process that are worked on or wait to be taken
+_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
+
+
+class Recipe(Record):
+    """What makes a procedural build what it is: the same recipe and version give the same environments."""
+
+    profile: Profile
+    seed: int
+    split: Split = "train"
+
+    @property
+    def origin(self) -> str:
+        """What the environments say about where they come from."""
+        return f"procedural/{self.profile.name}/{self.seed}/{self.split}"
+
+    @property
+    def shard(self) -> int:
+        """How many environments share workers."""
+        return 48 if self.profile.style == "compact" else 16
+
+    def author(self) -> Author:
+        """The author that follows this recipe."""
+        if self.profile.style == "compact":
+            from toolfoundry.build.authors.procedural.tiny import TinyAuthor
+
+            return TinyAuthor(self.profile, self.seed, self.split)
+        from toolfoundry.build.authors.procedural.author import ProceduralAuthor
+
+        return ProceduralAuthor(self.profile, self.seed, self.split)
+
+    def briefs(self, start: int = 0) -> Iterator[Brief]:
+        """Briefs without end: an author that invents needs no more than its place in the run."""
+        return (Brief(index=index, origin=self.origin) for index in itertools.count(start))
+
+
+class _Shard(NamedTuple):
+    packed: list[Packed]
+    seconds: dict[str, float]
+
+
+def build_on_cores(
+    recipe: Recipe,
+    given: Iterable[Given],
+    ledger: Ledger,
+    *,
+    count: int | None,
+    jobs: int,
+    on_progress: OnProgress | None = None,
+) -> dict[str, float]:
+    """Builds until `count` environments are accepted, or `given` ends. Returns seconds by stage, over all processes.
+
+    The number of processes, `jobs`, does not change what is built.
+    """
+    spent: dict[str, float] = {}
+    shards = _in_shards(given, recipe.shard)
+    results = _on_pool(recipe, shards, jobs) if jobs > 1 else _inline(recipe, shards)
+    try:
+        while count is None or ledger.accepted < count:
+            shard = next(results, None)
+            if shard is None:
+                break
+            for stage, seconds in shard.seconds.items():
+                spent[stage] = spent.get(stage, 0.0) + seconds
+            began = time.perf_counter()
+            for packed in shard.packed:
+                if count is not None and ledger.accepted >= count:
+                    break
+                ledger.take(packed)
+                if on_progress is not None:
+                    on_progress(ledger.counts)
+            spent["write"] = spent.get("write", 0.0) + time.perf_counter() - began
+    finally:
+        results.close()
+    return spent
+
+
+def _in_shards(given: Iterable[Given], size: int) -> Iterator[list[Given]]:
+    remaining = iter(given)
+    while shard := list(itertools.islice(remaining, size)):
+        yield shard
+
+
+def _inline(recipe: Recipe, shards: Iterator[list[Given]]) -> Generator[_Shard]:
+    author = recipe.author()
+    with Sandbox() as sandbox:
+        for shard in shards:
+            yield _build_shard(shard, author, recipe.profile.scaling, sandbox)
+
+
+def _on_pool(recipe: Recipe, shards: Iterator[list[Given]], jobs: int) -> Generator[_Shard]:
+    context = multiprocessing.get_context("spawn")  # a fork would inherit the threads and sockets of whoever calls
+    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=(recipe,))
+    waiting: deque[Future[_Shard]] = deque()
+    try:
+        for shard in itertools.islice(shards, jobs * _AHEAD):
+            waiting.append(pool.submit(_work, shard))
+        while waiting:
+            done = waiting.popleft().result()
+            for shard in itertools.islice(shards, 1):
+                waiting.append(pool.submit(_work, shard))
+            yield done
+    except BrokenProcessPool:
+        raise FoundryError("a build process died; is the machine out of memory? start again with --resume") from None
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+class _Process(NamedTuple):
+    """What a build process keeps from shard to shard."""
+
+    recipe: Recipe
+    author: Author
+    sandbox: Sandbox
+
+
+_process: _Process | None = None
+
+
+def _begin(recipe: Recipe) -> None:
+    global _process
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL, 0, 0, 0)
+    _process = _Process(recipe, recipe.author(), Sandbox())
+
+
+def _work(shard: Sequence[Given]) -> _Shard:
+    assert _process is not None
+    return _build_shard(shard, _process.author, _process.recipe.profile.scaling, _process.sandbox)
+
+
+def _build_shard(given: Sequence[Given], author: Author, scaling: Scaling, sandbox: Sandbox) -> _Shard:
+    watch = Stopwatch()
+    outcomes = asyncio.run(construct_shard(given, author, scaling, sandbox, watch))
+    watch.start()
+    packed = [pack(outcome, author.name) for outcome in outcomes]
+    watch.lap("pack")
+    return _Shard(packed, watch.seconds)
+
+
+async def build_with(
+    author: Author,
+    given: Iterable[Given],
+    scaling: Scaling,
+    ledger: Ledger,
+    sandbox: Sandbox,
+    *,
+    count: int | None = None,
+    concurrency: int = 8,
+    on_progress: OnProgress | None = None,
+) -> int:
+    """Builds with an author that waits for others; returns how many items are pending.
+
+    Items that are pending, and those after the first of them, are not written: the next run takes them up, in order.
+
+    Raises whatever ends a run (an endpoint that fails, a budget that is used up) after writing what was done before.
+    """
+
+    async def one(item: Given) -> Packed | None:
+        try:
+            return pack(await construct(item, author, scaling, sandbox), author.name)
+        except Pending:
+            return None
+
+    pending = 0
+    async with contextlib.aclosing(_in_order(given, one, concurrency)) as results:
+        async for packed in results:
+            if packed is None:
+                pending += 1
+            elif not pending:
+                ledger.take(packed)
+                if on_progress is not None:
+                    on_progress(ledger.counts)
+                if count is not None and ledger.accepted >= count:
+                    break
+    return pending
+
+
+async def drafts(
+    author: Author, given: Iterable[Given], scaling: Scaling, until: Stage, *, concurrency: int = 8
+) -> AsyncGenerator[Draft | Reject | None]:
+    """The drafts after stage `until`, in the order of the briefs; a reject where an item ended, None while pending."""
+
+    async def one(item: Given) -> Draft | Reject | None:
+        try:
+            return await prepare(item, author, scaling, until=until)
+        except Rejected as problem:
+            return reject_of(item.brief if isinstance(item, Draft) else item, author, problem)
+        except Pending:
+            return None
+
+    async with contextlib.aclosing(_in_order(given, one, concurrency)) as results:
+        async for result in results:
+            yield result
+
+
+async def _in_order(
+    given: Iterable[Given], work: Callable[[Given], Coroutine[Any, Any, T]], concurrency: int
+) -> AsyncGenerator[T]:
+    """Works on several items at a time and gives the results in the order of the items."""
+    remaining = iter(given)
+    waiting: deque[asyncio.Task[T]] = deque()
+    try:
+        while True:
+            while len(waiting) < concurrency and (item := next(remaining, None)) is not None:
+                waiting.append(asyncio.create_task(work(item)))
+            if not waiting:
+                return
+            yield await waiting.popleft()
+    finally:
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
