@@ -21,6 +21,7 @@ from pydantic import JsonValue
 from rich.markup import escape
 
 from toolfoundry import __version__
+from toolfoundry.cli_build import build
 from toolfoundry.console import (
     LiveScore,
     Problems,
@@ -205,6 +206,15 @@ def schema(
     records = {record.artifact: record for record in (EnvSpec, Trajectory, Draft, Reject)}
     print_json(json_schema(records[kind]))
 
+
+# --- build ---------------------------------------------------------------------------------------------------------
+
+app.command(
+    "build",
+    epilog="Examples: [cyan]toolfoundry build --profile ftrl --seed 7 -n 1000 -o envs.jsonl[/cyan] · [cyan]toolfoundry "
+    "build --author llm --model Qwen/Qwen3-32B --base-url http://127.0.0.1:8000/v1 --questions q.jsonl -o envs.jsonl"
+    "[/cyan]",
+)(build)
 
 # --- check, repair, prove ------------------------------------------------------------------------------------------
 

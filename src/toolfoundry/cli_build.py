@@ -1,0 +1,484 @@
+"""The command `toolfoundry build`: briefs or a seed in, verified environments out."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import orjson
+import typer
+from pydantic import JsonValue
+from rich.markup import escape
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from toolfoundry.console import Problems, command_line, done_line, err, out, print_json, separate, write_mode
+from toolfoundry.errors import InputError, OutputError
+from toolfoundry.store import RecordWriter, WriteMode, read, run_file, write_run_file
+from toolfoundry.types import EnvSpec, Tool
+from toolfoundry.untrusted import visible
+
+if TYPE_CHECKING:
+    from toolfoundry.build.authors.llm import LLMAuthor
+    from toolfoundry.build.authors.procedural.profile import Profile
+    from toolfoundry.build.draft import Brief, Draft
+    from toolfoundry.build.ledger import Ledger
+
+__all__ = ["build"]
+
+AuthorName = Literal["procedural", "llm"]
+ProfileName = Literal["ftrl", "tiny", "hard"]
+SplitName = Literal["train", "dev", "test"]
+StageName = Literal["decompose", "document", "integrate", "scale", "deploy"]
+StructuredName = Literal["auto", "json_schema", "json_object", "text"]
+
+_PROCEDURAL = "The procedural author"
+_LLM = "The LLM author"
+
+
+def build(
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="Where to write.", show_default=False)],
+    author: Annotated[AuthorName, typer.Option(help="Who writes the content of the stages.")] = "procedural",
+    profile: Annotated[ProfileName, typer.Option(help="What the environments are to look like.")] = "ftrl",
+    count: Annotated[
+        int | None, typer.Option("-n", "--n", min=1, help="Environments to accept. (Default: 100, or all questions.)")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, other environments.")] = 0,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="One quantity of the profile; may be repeated."),
+    ] = None,
+    exclude: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Refuse questions that are in this benchmark; may be repeated."),
+    ] = None,
+    stop_after: Annotated[StageName | None, typer.Option(help="Write the drafts after this stage instead.")] = None,
+    drafts: Annotated[Path | None, typer.Option(metavar="FILE", help="Go on from drafts of an earlier stage.")] = None,
+    split: Annotated[
+        SplitName, typer.Option(help="Splits share no entity name.", rich_help_panel=_PROCEDURAL)
+    ] = "train",
+    hold_out: Annotated[
+        list[str] | None,
+        typer.Option(help="Keep these apart between splits too: relations, wordings.", rich_help_panel=_PROCEDURAL),
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Processes. (Default: all cores.)", rich_help_panel=_PROCEDURAL)
+    ] = None,
+    questions: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Questions: JSONL, text, MoreHopQA.", rich_help_panel=_LLM),
+    ] = None,
+    topics: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Topics, one a line.", rich_help_panel=_LLM)
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Model name at the endpoint.", rich_help_panel=_LLM)] = None,
+    base_url: Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint.", rich_help_panel=_LLM)] = None,
+    api_key_env: Annotated[
+        str | None, typer.Option(help="Environment variable that holds the key.", rich_help_panel=_LLM)
+    ] = None,
+    batch_dir: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Go through Batch files in this folder.", rich_help_panel=_LLM)
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Replies received. (Default: NAME.replies.sqlite.)", rich_help_panel=_LLM),
+    ] = None,
+    pool: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="ENVS", help="Distractors from these. (Default: those of the demo.)", rich_help_panel=_LLM
+        ),
+    ] = None,
+    structured: Annotated[StructuredName, typer.Option(help="How JSON is asked for.", rich_help_panel=_LLM)] = "auto",
+    attempts: Annotated[int, typer.Option(min=1, max=10, help="Tries of a stage.", rich_help_panel=_LLM)] = 3,
+    temperature: Annotated[float, typer.Option(min=0, help="Sampling temperature.", rich_help_panel=_LLM)] = 0.7,
+    concurrency: Annotated[int, typer.Option(min=1, help="Items at a time.", rich_help_panel=_LLM)] = 16,
+    price_in: Annotated[
+        float | None, typer.Option(min=0, help="Price of a million prompt tokens.", rich_help_panel=_LLM)
+    ] = None,
+    price_out: Annotated[
+        float | None, typer.Option(min=0, help="Price of a million completion tokens.", rich_help_panel=_LLM)
+    ] = None,
+    budget: Annotated[
+        float | None, typer.Option(min=0, help="Stop before all requests cost more.", rich_help_panel=_LLM)
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Estimate requests, tokens and cost; send nothing.", rich_help_panel=_LLM)
+    ] = False,
+    measure: Annotated[
+        int, typer.Option(min=0, help="On how many environments false accepts and rejects are measured.")
+    ] = 200,
+    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write the report as one page.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished output.")] = False,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Report bad input and go on with the good.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Make environments: five stages, every gate, each one proved before it is written."""
+    from toolfoundry.build.authors.procedural.profile import PROFILES
+    from toolfoundry.build.benchmarks import Benchmarks
+    from toolfoundry.build.knobs import with_knobs
+    from toolfoundry.build.ledger import Ledger, rejects_file
+    from toolfoundry.build.pipeline import Recipe
+    from toolfoundry.build.reporting import report_on
+
+    inputs = [path for path in (drafts, questions, topics, pool, *(exclude or ())) if path is not None]
+    separate(output, *inputs)
+    if html is not None:
+        from toolfoundry.build.html import require_extra
+
+        require_extra()
+        separate(html, output, *inputs)
+    knobs = list(settings or ())
+    if hold_out:
+        knobs.append(f"hold_out={orjson.dumps(hold_out).decode()}")
+    chosen = with_knobs(PROFILES[profile], knobs)
+    options: dict[str, JsonValue] = {
+        "author": author,
+        "profile": chosen.model_dump(mode="json"),
+        "seed": seed,
+        "exclude": [str(path) for path in exclude or ()],
+    }
+    started = time.time()
+    problems = Problems()
+    mode = write_mode(force, resume)
+    benchmarks = Benchmarks(exclude) if exclude else None
+    session: _Procedural | _WithModel
+    if author == "procedural":
+        if questions or topics:
+            raise InputError("the procedural author invents its questions: --questions and --topics need --author llm")
+        options |= {"split": split}
+        recipe = Recipe(profile=chosen, seed=seed, split=split)
+        given = read(drafts, _draft(), skip_bad=skip_bad, on_bad=problems) if drafts else None
+        wanted = count if count is not None else None if drafts else 100
+        session = _Procedural(recipe, given, wanted, jobs or os.cpu_count() or 1)
+    else:
+        from toolfoundry.build.authors.llm import LLMConfig
+
+        if not model:
+            raise InputError("--author llm needs --model (and --base-url, unless it is the vendor's)")
+        if sum(path is not None for path in (questions, topics, drafts)) != 1:
+            raise InputError("--author llm needs one of --questions, --topics and --drafts")
+        config = LLMConfig.model_validate(
+            {
+                "model": model,
+                **({"base_url": base_url} if base_url else {}),
+                "api_key_env": api_key_env,
+                "cache": cache or output.with_name(f"{_stem(output)}.replies.sqlite"),
+                "batch_dir": batch_dir,
+                "structured": structured,
+                "temperature": temperature,
+                "attempts": attempts,
+                "seed": seed,
+                "concurrency": concurrency,
+                "price_in": price_in,
+                "price_out": price_out,
+                "budget": budget,
+            }
+        )
+        options |= {"llm": config.model_dump(mode="json"), "input": str(questions or topics or drafts)}
+        session = _WithModel(config, _given(questions, topics, drafts, skip_bad, problems), _pool(pool), chosen, count)
+        if dry_run:
+            session.estimate(as_json)
+            return
+    if stop_after is not None:
+        _write_drafts(session, output, mode, stop_after, options, problems, started)
+        return
+    _same_build(output, mode, options)
+    origin = session.recipe.origin if isinstance(session, _Procedural) and drafts is None else None
+    with Ledger(output, mode, origin=origin, benchmarks=benchmarks) as ledger:
+        write_run_file(output, command=command_line(), config=options, counts={"finished": False}, started=started)
+        counts_before = ledger.counts["proposed"]
+        with _yields(session.count, ledger) as on_progress:
+            seconds = session.build(ledger, on_progress)
+        wall_s = time.time() - started
+        if session.pending:
+            err.print(escape(session.pending), highlight=False, soft_wrap=True)
+            return
+        report = None
+        if ledger.accepted:
+            report = report_on(
+                output,
+                ledger,
+                config=options,
+                seconds=seconds,
+                wall_s=wall_s,
+                processes=session.jobs,
+                measure=measure,
+                notes=session.notes(counts_before),
+            )
+        counts: dict[str, Any] = {
+            "finished": True,
+            **ledger.counts,
+            "rejects": {f"{stage}: {reason}": n for (stage, reason), n in ledger.rejects.most_common()},
+            "seconds_by_stage": {stage: round(spent, 3) for stage, spent in seconds.items()},
+            **session.about(),
+        }
+        write_run_file(output, command=command_line(), config=options, counts=counts, started=started)
+    if report is not None:
+        _write_report(output, html, report, as_json)
+    rejected = ledger.counts["proposed"] - ledger.accepted
+    done_line(
+        f"{ledger.accepted} environments written to {output}, {rejected} rejects to {rejects_file(output).name}",
+        problems,
+    )
+    if not ledger.accepted:
+        raise typer.Exit(1)
+
+
+# --- the two ways ----------------------------------------------------------------------------------------------------
+
+
+class _Procedural:
+    """Builds from a seed, on all cores."""
+
+    pending: str = ""
+
+    def __init__(self, recipe: Any, given: Iterable[Draft] | None, count: int | None, jobs: int) -> None:
+        self.recipe, self.given, self.count, self.jobs = recipe, given, count, jobs
+        self.author, self.scaling = recipe.author(), recipe.profile.scaling
+
+    def items(self, start: int) -> Iterable[Brief | Draft]:
+        if self.given is None:
+            return self.recipe.briefs(start)
+        return (draft for draft in self.given if draft.brief.index >= start)
+
+    def build(self, ledger: Ledger, on_progress: Callable[[Counter[str]], None]) -> dict[str, float]:
+        from toolfoundry.build.pipeline import build_on_cores
+
+        given = self.items(ledger.next_index)
+        return build_on_cores(self.recipe, given, ledger, count=self.count, jobs=self.jobs, on_progress=on_progress)
+
+    def about(self) -> dict[str, JsonValue]:
+        return {"processes": self.jobs}
+
+    def notes(self, before: int) -> tuple[str, ...]:
+        return (f"Times are those of the last of several runs, which began at item {before:,}.",) if before else ()
+
+
+class _WithModel:
+    """Builds with a model, many items at a time."""
+
+    jobs = 1
+
+    def __init__(
+        self, config: Any, given: Iterable[Brief | Draft], pool: list[Tool], profile: Profile, count: int | None
+    ) -> None:
+        self.config, self.given, self.pool, self.scaling, self.count = config, given, pool, profile.scaling, count
+        self.pending = ""
+        self._about: dict[str, JsonValue] = {}
+
+    def open(self) -> LLMAuthor:
+        from toolfoundry.build.authors.llm import LLMAuthor
+
+        return LLMAuthor(self.config, pool=self.pool)
+
+    def items(self, start: int) -> Iterable[Brief | Draft]:
+        return (item for item in self.given if _index(item) >= start)
+
+    def build(self, ledger: Ledger, on_progress: Callable[[Counter[str]], None]) -> dict[str, float]:
+        asyncio.run(self._build(ledger, on_progress))
+        return {}
+
+    async def _build(self, ledger: Ledger, on_progress: Callable[[Counter[str]], None]) -> None:
+        from toolfoundry.build.pipeline import build_with
+        from toolfoundry.sandbox import Sandbox
+
+        async with self.open() as author:
+            try:
+                with Sandbox() as sandbox:
+                    pending = await build_with(
+                        author,
+                        self.items(ledger.next_index),
+                        self.scaling,
+                        ledger,
+                        sandbox,
+                        count=self.count,
+                        concurrency=self.config.concurrency,
+                        on_progress=on_progress,
+                    )
+                if pending:
+                    self.pending = f"{pending} items wait for replies. {author.finish()}"
+            finally:
+                self.note(author)
+
+    def note(self, author: LLMAuthor) -> None:
+        """Keeps what the run file is to say about the author."""
+        usage = author.usage()
+        self._about = {
+            "prompts": dict(author.prompt_hashes()),
+            "usage": {**usage._asdict(), "spent": usage.spent._asdict()},
+        }
+        err.print(escape(str(usage)), highlight=False, soft_wrap=True)
+
+    def about(self) -> dict[str, JsonValue]:
+        return self._about
+
+    def notes(self, before: int) -> tuple[str, ...]:  # noqa: ARG002
+        return ()
+
+    def estimate(self, as_json: bool) -> None:
+        """Prints what building all items would take."""
+        from toolfoundry.build.authors.llm import estimate
+
+        found = estimate(list(islice(self.given, self.count)), self.config)
+        if as_json:
+            print_json(found.model_dump(mode="json"))
+        else:
+            out.print(escape(str(found)), highlight=False)
+
+
+def _index(item: Brief | Draft) -> int:
+    from toolfoundry.build.draft import Draft
+
+    return item.brief.index if isinstance(item, Draft) else item.index
+
+
+def _draft() -> type[Draft]:
+    from toolfoundry.build.draft import Draft
+
+    return Draft
+
+
+def _given(
+    questions: Path | None, topics: Path | None, drafts: Path | None, skip_bad: bool, problems: Problems
+) -> Iterable[Brief | Draft]:
+    from toolfoundry.formats.questions import read_briefs, read_topics
+
+    if questions is not None:
+        return read_briefs(questions, skip_bad=skip_bad, on_bad=problems)
+    if topics is not None:
+        return read_topics(topics)
+    assert drafts is not None
+    return read(drafts, _draft(), skip_bad=skip_bad, on_bad=problems)
+
+
+def _pool(path: Path | None) -> list[Tool]:
+    """Tools with source: of the named environments, or of those in the package."""
+    from toolfoundry.demo import environments
+
+    specs: Iterable[EnvSpec] = environments() if path is None else read(path, EnvSpec)
+    return list(chain.from_iterable(spec.tools for spec in specs if spec.state is None))
+
+
+# --- drafts, resuming, showing ---------------------------------------------------------------------------------------
+
+
+def _write_drafts(
+    session: _Procedural | _WithModel,
+    output: Path,
+    mode: WriteMode,
+    until: StageName,
+    options: dict[str, JsonValue],
+    problems: Problems,
+    started: float,
+) -> None:
+    from toolfoundry.build.draft import Draft, Reject
+    from toolfoundry.build.ledger import rejects_file
+    from toolfoundry.build.pipeline import drafts
+
+    done: list[int] = []
+
+    def keep(record: Draft | Reject) -> bool:
+        done.append(record.brief.index)
+        return True
+
+    made = pending = 0
+    with (
+        RecordWriter(output, Draft, mode, keep=keep) as writer,
+        RecordWriter(rejects_file(output), Reject, mode, keep=keep) as rejects,
+    ):
+
+        async def run() -> None:
+            nonlocal made, pending
+            given = islice(session.items(max(done, default=-1) + 1), _left(session.count, len(done)))
+            author = session.author if isinstance(session, _Procedural) else session.open()
+            async for result in drafts(author, given, session.scaling, until):
+                if result is None:
+                    pending += 1
+                elif not pending:
+                    made += 1
+                    writer.write(result) if isinstance(result, Draft) else rejects.write(result)
+            if isinstance(session, _WithModel):
+                model = author
+                if pending:
+                    err.print(escape(f"{pending} items wait for replies. {model.finish()}"), soft_wrap=True)  # type: ignore[union-attr]
+                session.note(model)  # type: ignore[arg-type]
+                await model.aclose()  # type: ignore[union-attr]
+
+        asyncio.run(run())
+    write_run_file(
+        output,
+        command=command_line(),
+        config={**options, "stop_after": until},
+        counts={"drafts": made},
+        started=started,
+    )
+    done_line(f"{made + len(done)} items taken to stage {until}; drafts written to {output}", problems)
+
+
+def _left(count: int | None, done: int) -> int | None:
+    return None if count is None else max(0, count - done)
+
+
+def _stem(output: Path) -> str:
+    return output.name.removesuffix(".zst").removesuffix(".jsonl")
+
+
+def _same_build(output: Path, mode: WriteMode, options: dict[str, JsonValue]) -> None:
+    """Raises InputError where an output that is to be gone on with was begun with other options."""
+    if mode != "resume" or not run_file(output).exists():
+        return
+    try:
+        before = orjson.loads(run_file(output).read_bytes())
+        config, version = before["config"], before["packages"]["toolfoundry"]["version"]
+    except (orjson.JSONDecodeError, KeyError, TypeError, OSError):
+        return
+    from toolfoundry import __version__
+
+    if version != __version__:
+        raise InputError(f"{output} was begun by version {version}, this is {__version__}: --force starts it anew")
+    for name, value in options.items():
+        if name in config and config[name] != orjson.loads(orjson.dumps(value)):
+            shown = escape(visible(str(config[name]), 200))
+            raise InputError(f"{output} was begun with another {name} ({shown}): --force starts it anew")
+
+
+@contextmanager
+def _yields(count: int | None, ledger: Ledger) -> Generator[Callable[[Counter[str]], None]]:
+    """A live line of the yields on standard error."""
+    columns = (SpinnerColumn(), TextColumn("building"), TextColumn("{task.fields[yields]}"), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True) as progress:
+        task = progress.add_task("", total=count, yields="")
+
+        def show(counts: Counter[str]) -> None:
+            of = f" of {count:,}" if count else ""
+            line = " → ".join(f"{name} {counts[name]:,}" for name in counts)
+            progress.update(task, yields=line + of)
+
+        show(ledger.counts)
+        yield show
+
+
+def _write_report(output: Path, html: Path | None, report: Any, as_json: bool) -> None:
+    from toolfoundry.build.terminal import print_build_report
+
+    place = output.with_name(f"{_stem(output)}.report.json")
+    try:
+        place.write_bytes(orjson.dumps(report.model_dump(mode="json"), option=orjson.OPT_INDENT_2) + b"\n")
+        if html is not None:
+            from toolfoundry.build.html import render_build_html
+
+            html.write_text(render_build_html(report), encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{error.filename}: {error.strerror}") from None
+    if as_json:
+        print_json(report.model_dump(mode="json"))
+    else:
+        print_build_report(report, out)
