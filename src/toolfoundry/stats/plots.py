@@ -86,7 +86,7 @@ def _shares(title: str, counts: Sequence[dict[str, int]], totals: Sequence[int])
 
 
 def _growth(title: str, counts: Sequence[Distinct], sizes: Sequence[int]) -> Drawing:
-    """How many different ones there are after so many environments; the last point is the whole set. Size 0: no line."""
+    """How many different ones after so many environments; the last point is the whole set. A set of size 0 has none."""
     figure, axes = _axes()
     for place, (one, size) in enumerate(zip(counts, sizes, strict=True)):
         points = {**one.after, size: one.total} if size else {}

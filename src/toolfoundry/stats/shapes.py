@@ -54,20 +54,22 @@ def layers(nodes: int, edges: Collection[tuple[int, int]]) -> list[list[int]]:
 def draw_shape(nodes: int, edges: Sequence[tuple[int, int]]) -> Drawing:
     """The graph as SVG: what is needed above what needs it, in the page's own colours."""
     rows = layers(nodes, edges)
-    widest = max(map(len, rows), default=1)
+    width = 20.0 * max([4, *map(len, rows)])  # small graphs are not drawn larger
+    height = 20.0 * max(3, len(rows))
     place: dict[int, tuple[float, float]] = {}
     for level, row in enumerate(rows):
         # Each as far below what it needs as can be, so that few edges cross.
         above = {node: [place[start][0] for start, end in edges if end == node] or [0.0] for node in row}
         for index, node in enumerate(sorted(row, key=lambda node: (sum(above[node]) / len(above[node]), node))):
-            place[node] = (20 * (widest / 2 + index - (len(row) - 1) / 2), 10 + 20 * level)
+            x, y = width / 2 + 20 * (index - (len(row) - 1) / 2), height / 2 + 20 * (level - (len(rows) - 1) / 2)
+            place[node] = (x, y)
     lines = "".join(
         f'<path d="M{x:g} {y:g}C{x:g} {y + 9:g} {u:g} {v - 9:g} {u:g} {v:g}"/>'
         for (x, y), (u, v) in ((place[start], place[end]) for start, end in edges)
     )
     dots = "".join(f'<circle cx="{x:g}" cy="{y:g}" r="3.6"/>' for x, y in place.values())
     return Drawing(
-        f'<svg viewBox="0 0 {20 * widest:g} {20 * max(1, len(rows))}" role="img">'
+        f'<svg viewBox="0 0 {width:g} {height:g}" role="img">'
         f'<g fill="none" stroke="currentColor" stroke-opacity=".45" stroke-width="1.2">{lines}</g>'
         f'<g fill="var(--accent)">{dots}</g></svg>'
     )
