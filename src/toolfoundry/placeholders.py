@@ -54,7 +54,7 @@ _WORDS = ("alpha", "river", "north", "seven", "green", "basic", "daily", "local"
 
 def placeholder_arguments(parameters: Schema, *, optional: bool = False) -> dict[str, JsonValue]:
     """The plainest valid arguments: required parameters only, or `optional` ones too."""
-    return _object(parameters, None, optional, 0) if _sound(parameters) else {}
+    return orjson.loads(_plainest(orjson.dumps(parameters), optional))
 
 
 def random_arguments(parameters: Schema, rng: random.Random) -> dict[str, JsonValue]:
@@ -62,14 +62,16 @@ def random_arguments(parameters: Schema, rng: random.Random) -> dict[str, JsonVa
     return _object(parameters, rng, False, 0) if _sound(parameters) else {}
 
 
+@lru_cache(maxsize=4096)
+def _plainest(parameters: bytes, optional: bool) -> bytes:
+    """As JSON, so that whoever changes the arguments does not change the cache."""
+    schema = orjson.loads(parameters)
+    return orjson.dumps(_object(schema, None, optional, 0) if _sound(schema) else {})
+
+
 def _sound(parameters: Schema) -> bool:
     """Whether it is a JSON Schema at all: for what is none there are no valid arguments."""
-    return _compiles(orjson.dumps(parameters))
-
-
-@lru_cache(maxsize=4096)
-def _compiles(schema: bytes) -> bool:
-    return compile_if_valid(orjson.loads(schema)) is not None
+    return compile_if_valid(parameters) is not None
 
 
 def _object(schema: Schema, rng: random.Random | None, optional: bool, depth: int) -> dict[str, JsonValue]:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, NoReturn
 
 import jsonschema_rs
+import orjson
 
 __all__ = ["SchemaError", "compile_if_valid", "compile_schema"]
 
@@ -28,6 +30,26 @@ class SchemaError(ValueError):
 
 def compile_schema(schema: Mapping[str, Any]) -> jsonschema_rs.Validator:
     """The validator of a schema. Raises SchemaError where it is no JSON Schema or refers to something outside."""
+    try:
+        text = orjson.dumps(schema)
+    except TypeError:  # a number beyond 64 bits: rare, and not worth a cache
+        return _compile(schema)
+    found = _compiled(text)
+    if isinstance(found, SchemaError):
+        raise found
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _compiled(text: bytes) -> jsonschema_rs.Validator | SchemaError:
+    """Tools have many parameters of the same schema, and each schema is asked for several times."""
+    try:
+        return _compile(orjson.loads(text))
+    except SchemaError as error:
+        return error
+
+
+def _compile(schema: Mapping[str, Any]) -> jsonschema_rs.Validator:
     whole = dict(schema)
     if not _DRAFT.fullmatch(dialect := str(whole.get("$schema", _DEFAULT))):  # an unknown dialect would be fetched
         raise SchemaError(f"{dialect!r} is not a draft of JSON Schema", ("$schema",))

@@ -143,7 +143,7 @@ async def construct_shard(
             _, draft, spec = made[index]
             async with turns:
                 try:
-                    return await verify(draft, spec, shared.of(index))
+                    return await verify(draft, spec, shared.of(index), thorough=False)
                 except SandboxError:  # whatever befell the shared workers, this environment gets its own
                     async with own_workers(spec, sandbox) as workers:
                         return await verify(draft, spec, workers)

@@ -45,12 +45,12 @@ class Verified(NamedTuple):
     executable: bool
 
 
-async def verify(draft: Draft, spec: EnvSpec, workers: Workers) -> Verified:
-    """Runs everything. A spec with complaints has no proof."""
+async def verify(draft: Draft, spec: EnvSpec, workers: Workers, *, thorough: bool = True) -> Verified:
+    """Runs everything (`thorough` as in `examine`). A spec with complaints has no proof."""
     claimed = spec.model_copy(
         update={"proof": Proof(version=__version__, goals=(), final=draft.scenario.final, trials=draft.trials)}
     )
-    found = await examine(claimed, workers)
+    found = await examine(claimed, workers, thorough=thorough)
     known = {call_key(run.probe.tool, run.probe.arguments): run.result for run in found.tried.runs}
     scores = await panel_scores(spec, workers.first, known)
     verdicts = [*found.verdicts, *score_verdicts(spec, scores)]

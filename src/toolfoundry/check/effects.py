@@ -112,10 +112,11 @@ class _Search:
         """Parameters that are read in the source, but for which no effect was found."""
         source = read.source
         assert source is not None
-        taken = {parameter.name for parameter in source.parameters} - shown - set(source.dead_parameters())
-        waiting = [name for name in read.properties if name in taken]
+        waiting = [name for name in read.properties if name not in shown]
         if not waiting:
             return []
+        taken = {parameter.name for parameter in source.parameters} - set(source.dead_parameters())
+        waiting = [name for name in waiting if name in taken]
         literals = list(dict.fromkeys(source.literals()))[:_MAX_LITERALS]
         for base in await self._bases(read, literals):
             if not waiting:

@@ -6,7 +6,7 @@ somebody else's result, short goldens are skipped, as in the gates that only rea
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import orjson
 
@@ -44,11 +44,12 @@ def executed_verdicts(spec: EnvSpec, tools: Mapping[str, ReadTool], tried: Tried
     for name, read in tools.items():
         yield _call_fails(name, read, by_tool[name])
         yield _repeatable(name, by_tool[name])
+    failures = [run for run in tried.runs if failed(run.result)]
     for goal in spec.goals:
         yield from _placeholders(goal, by_tool[goal.tool])
         yield _echo(goal, tried)
         yield _distractors(spec, goal, tried)
-        yield _errors(spec, goal, tried)
+        yield _errors(spec, goal, failures)
         yield _wrong(spec, goal, tried)
 
 
@@ -134,23 +135,25 @@ def _distractors(spec: EnvSpec, goal: Goal, tried: Tried) -> Verdict:
         return Verdict("distractor-answers", goal.tool, goal.id, skipped="there is no distractor")
     for run in tried.of("placeholder", "placeholder-all", "question-words", "gold-elsewhere"):
         probe, result = run.probe, run.result
-        if probe.tool in owners or failed(result) or stands_in(goal.answer, probe.arguments):
+        if probe.tool in owners or not holds(goal.answer, result.content):
             continue
-        if holds(goal.answer, result.content):
+        if not failed(result) and not stands_in(goal.answer, probe.arguments):
             expected = f"{spelling(goal.answer)} from {goal.tool} only"
             return Verdict("distractor-answers", goal.tool, goal.id, _shown(probe, result.content), expected)
     return Verdict("distractor-answers", goal.tool, goal.id)
 
 
-def _errors(spec: EnvSpec, goal: Goal, tried: Tried) -> Verdict:
+def _errors(spec: EnvSpec, goal: Goal, failures: Sequence[Run]) -> Verdict:
     if not telling(goal.answer):
         return Verdict("answer-in-error", goal.tool, goal.id, skipped=TOO_SHORT)
     if is_choice(spec, goal):
         return Verdict("answer-in-error", goal.tool, goal.id, skipped="a choice among earlier results")
-    for run in tried.runs:
+    for run in failures:
         probe, result = run.probe, run.result
-        told = any(stands_in(goal.answer, arguments) for _, arguments in (*probe.before, (probe.tool, probe.arguments)))
-        if failed(result) and not told and holds(goal.answer, result.text):
+        if not holds(goal.answer, result.text):
+            continue
+        calls = (*probe.before, (probe.tool, probe.arguments))
+        if not any(stands_in(goal.answer, arguments) for _, arguments in calls):
             found = _shown(probe, result.text)
             return Verdict("answer-in-error", goal.tool, goal.id, found, "an error without the answer")
     return Verdict("answer-in-error", goal.tool, goal.id)

@@ -10,13 +10,13 @@ from pydantic import JsonValue
 from toolfoundry.answers import holds
 from toolfoundry.check.report import Verdict
 from toolfoundry.check.static import NO_GOLD
-from toolfoundry.check.workers import Bench
+from toolfoundry.check.workers import Bench, Call
 from toolfoundry.environment import Executor
 from toolfoundry.metrics import Outcome, Summary
 from toolfoundry.policies.scripted import CHEATS, SCRIPTED, make, script
 from toolfoundry.reward import arguments_of, final_answer_right, score_trajectory
 from toolfoundry.rollout import run_rollout
-from toolfoundry.types import Completion, EnvSpec, Goal, Message, ToolResult, Trajectory, Turn
+from toolfoundry.types import Completion, EnvSpec, Message, ToolResult, Trajectory, Turn
 
 __all__ = ["CEILINGS", "call_key", "ceiling_verdicts", "panel_scores", "panel_verdicts", "play_panel", "score_verdicts"]
 
@@ -38,17 +38,21 @@ async def panel_scores(spec: EnvSpec, bench: Bench, known: Mapping[str, ToolResu
     made before, by `call_key`.
     """
     played = {name: script(name, spec) for name in SCRIPTED}
-    calls = {
-        call_key(call.name, arguments): (call.name, arguments)
-        for messages in played.values()
-        for message in messages
-        for call in message.tool_calls
-        if (arguments := arguments_of(call)) is not None
-    }
+    calls: dict[str, Call] = {}
+    keys: dict[str, list[list[str]]] = {}
+    for name, messages in played.items():
+        keys[name] = []
+        for message in messages:
+            made = [(call.name, arguments_of(call) or {}) for call in message.tool_calls]
+            keys[name].append([call_key(*call) for call in made])
+            calls |= zip(keys[name][-1], made, strict=True)
     results = dict(known)
     new = [key for key in calls if key not in results]
     results |= zip(new, await bench.run([calls[key] for key in new]), strict=True)
-    return {name: _score(spec, name, messages, results) for name, messages in played.items()}
+    return {
+        name: _score(spec, name, messages, [[results[key] for key in turn] for turn in keys[name]])
+        for name, messages in played.items()
+    }
 
 
 def call_key(name: str, arguments: Mapping[str, JsonValue]) -> str:
@@ -56,19 +60,13 @@ def call_key(name: str, arguments: Mapping[str, JsonValue]) -> str:
     return name + orjson.dumps(arguments).decode()
 
 
-def _score(spec: EnvSpec, name: str, messages: Sequence[Message], results: Mapping[str, ToolResult]) -> float:
-    answers: dict[str, list[Goal]] = {}
-    for goal in spec.goals:
-        answers.setdefault(goal.tool, []).append(goal)
-    hit = False
-    turns: list[list[ToolResult]] = []
-    for message in messages:
-        turn: list[ToolResult] = []
-        for call in message.tool_calls:
-            result = results[call_key(call.name, arguments_of(call) or {})]
-            turn.append(result)
-            hit = hit or any(holds(goal.answer, result.text) for goal in answers.get(call.name, ()))
-        turns.append(turn)
+def _score(spec: EnvSpec, name: str, messages: Sequence[Message], turns: Sequence[Sequence[ToolResult]]) -> float:
+    hit = any(
+        goal.tool == call.name and holds(goal.answer, result.text)
+        for message, turn in zip(messages, turns, strict=True)
+        for call, result in zip(message.tool_calls, turn, strict=True)
+        for goal in spec.goals
+    )
     if not hit:  # nothing solved: Solve-F1 is 0, whatever else was called
         final = spec.scenario.answer
         return 0.5 * final_answer_right(messages[-1], final, tagged=spec.task.tagged) if final is not None else 0.0

@@ -41,6 +41,7 @@ Kind = Literal[
     "question-words",
     "echo",
 ]
+_PRYING: tuple[Kind, ...] = ("question-words", "echo", "gold-elsewhere")
 _MAX_PHRASES = 12
 _PLAIN = "example"  # what placeholder_arguments puts where any text fits
 _NONSENSE = "Qzxv Wrelk"
@@ -59,7 +60,7 @@ class Probe(NamedTuple):
 
 
 class Run(NamedTuple):
-    """A probe with its results in the first and in the second worker."""
+    """A probe with its results in the first and in the second worker (where it was run only once, the same twice)."""
 
     probe: Probe
     result: ToolResult
@@ -208,11 +209,22 @@ def _elsewhere(spec: EnvSpec, goal: Goal, arguments: Arguments, tools: Mapping[s
                 yield Probe("gold-elsewhere", name, variant, goal.id)
 
 
-async def run_probes(probes: Sequence[Probe], workers: Workers) -> Tried:
-    """Runs all probes in the first worker and in the second."""
+async def run_probes(probes: Sequence[Probe], workers: Workers, *, thorough: bool = True) -> Tried:
+    """Runs all probes in the first worker and in the second; those that try to get at an answer without knowing how
+    only in the first, unless `thorough`."""
+    again = [probe for probe in probes if thorough or probe.kind not in _PRYING]
     first = await _run(probes, workers.first)
-    second = await _run(probes, workers.second)
-    return Tried(tuple(Run(p, a, b) for p, a, b in zip(probes, first, second, strict=True)))
+    second = iter(await _run(again, workers.second))
+    repeated = iter([*again, None])
+    following = next(repeated)
+    runs: list[Run] = []
+    for probe, result in zip(probes, first, strict=True):
+        if probe is following:
+            runs.append(Run(probe, result, next(second)))
+            following = next(repeated)
+        else:
+            runs.append(Run(probe, result, result))
+    return Tried(tuple(runs))
 
 
 async def _run(probes: Sequence[Probe], bench: Bench) -> list[ToolResult]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import re
 import symtable
 import warnings
 from collections.abc import Iterable, Iterator
@@ -43,6 +44,13 @@ _DANGEROUS_PATHS = frozenset(
     os.system os.popen os.fork os.kill os.remove os.unlink os.rmdir os.open os.execv os.execvp os.spawnv builtins.eval
     builtins.exec builtins.open builtins.compile io.open importlib.import_module pickle.loads pickle.load
     """.split()
+)
+# A text without any of these words uses none of the names: most sources need not be looked through.
+_MAY_READ_CLOCK = re.compile(
+    rf"\b(random|secrets|strftime|{'|'.join(sorted({path.rpartition('.')[2] for path in _CLOCK}))})\b"
+)
+_MAY_BE_DANGEROUS = re.compile(
+    rf"\b({'|'.join(sorted(_DANGEROUS | {path.rpartition('.')[2] for path in _DANGEROUS_PATHS}))})\b"
 )
 
 
@@ -111,6 +119,8 @@ class Source(NamedTuple):
 
     def clock_reads(self) -> list[str]:
         """Calls that read the clock or draw random numbers, as dotted names; what is given a seed is left out."""
+        if not _MAY_READ_CLOCK.search(self.text):
+            return []
         used = list(self._uses())
         if any(name == "random.seed" and arguments for name, arguments in used):
             used = [(name, arguments) for name, arguments in used if not name.startswith("random.")]
@@ -128,6 +138,8 @@ class Source(NamedTuple):
 
     def dangerous_calls(self) -> list[str]:
         """Calls that evaluate code, open files or start processes."""
+        if not _MAY_BE_DANGEROUS.search(self.text):
+            return []
         own = bound_names(self.nodes) | {p.name for p in self.parameters}
         found = dict.fromkeys(
             name for name, _ in self._uses() if (name in _DANGEROUS and name not in own) or name in _DANGEROUS_PATHS
