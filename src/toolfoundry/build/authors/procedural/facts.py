@@ -1,0 +1,178 @@
+"""The tables behind tools: what the world says of the scenario's entities and of others of their kind.
+
+A table has the gold rows of its tool, rows of other entities that the scenario uses, and rows of entities that it does
+not. A row with a value that is a golden of the environment is left out, unless it is the gold row itself: so a golden
+is to be had by its gold call only.
+"""
+
+from __future__ import annotations
+
+import datetime
+import random
+from collections.abc import Mapping, Sequence
+
+from pydantic import JsonValue
+
+from toolfoundry.build.authors.procedural.design import Column, Design
+from toolfoundry.build.authors.procedural.plan import Function, Input, Plan
+from toolfoundry.build.authors.procedural.sources import Table
+
+__all__ = ["Facts"]
+
+_FILLERS, _SPARE = 12, 5
+
+
+class Facts:
+    """What is known of one scenario's world, asked for once and kept."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.world = plan.world
+        self.goldens = {_plain(part) for step in plan.decomposition.steps for part in _parts(step.answer.value)}
+        self.gold_functions = {lookup.function.id for lookup in plan.lookups}
+        self._values: dict[tuple[str | int | float, ...], JsonValue] = {}
+        self._names: dict[str, tuple[str, ...]] = {}
+
+    def others(self, kind: str) -> tuple[str, ...]:
+        """Entities of a type that the scenario does not use: those for rows, then spare ones for earlier values."""
+        if kind not in self._names:
+            self._names[kind] = tuple(self.world.entities(kind, _FILLERS + _SPARE, "table"))
+        return self._names[kind]
+
+    def value(self, function: Function, arguments: Mapping[str, JsonValue]) -> JsonValue:
+        """What the function gives."""
+        key = (function.id, *(str(value) for value in arguments.values()))
+        if key not in self._values:
+            self._values[key] = self.world.value(function, arguments)
+        return self._values[key]
+
+    def fact(self, function: Function, entity: str) -> JsonValue:
+        """What a function of one input says of an entity."""
+        return self.value(function, {function.inputs[0].name: entity})
+
+    def is_golden(self, value: JsonValue) -> bool:
+        """Whether a value is an answer of the scenario."""
+        return any(_plain(part) in self.goldens for part in _parts(value))
+
+    def example(self, function: Function, rng: random.Random) -> dict[str, JsonValue]:
+        """Inputs of a fact that the scenario does not use, and whose value is no golden."""
+        for entity in self.others(function.subject)[:_FILLERS]:
+            arguments: dict[str, JsonValue] = {function.inputs[0].name: entity}
+            arguments |= {given.name: self.qualifier(given, rng) for given in function.inputs[1:]}
+            if not self.is_golden(self.value(function, arguments)):
+                return arguments
+        raise LookupError(function.id)
+
+    def qualifier(self, given: Input, rng: random.Random) -> JsonValue:
+        """A value that an input other than the subject may have."""
+        value = given.value
+        match value.kind:
+            case "entity":
+                return rng.choice(self.others(value.entity)[:_FILLERS])
+            case "choice":
+                return rng.choice(value.choices)
+            case "boolean":
+                return rng.random() < 0.5
+            case "year" | "integer":
+                return rng.randint(int(value.low), max(int(value.low), int(value.high)))
+            case "number":
+                return round(rng.uniform(value.low, value.high), value.decimals)
+            case "date":
+                first, last = datetime.date(int(value.low), 1, 1), datetime.date(int(value.high), 12, 28)
+                return datetime.date.fromordinal(rng.randint(first.toordinal(), last.toordinal())).isoformat()
+            case _:
+                raise LookupError(given.name)
+
+    def table(self, design: Design, gold: Sequence[Mapping[str, JsonValue]], rng: random.Random) -> Table:
+        """The rows behind a design: `gold` are the inputs of its gold calls (all inputs, by name)."""
+        function = design.function
+        inputs = [given.name for given in function.inputs]
+        calls: list[Mapping[str, JsonValue]] = list({_key(call): call for call in gold}.values())
+        wanted = {_key(call) for call in calls}
+        if _key(design.base) not in wanted:
+            calls.append(design.base)
+        used = {str(call[inputs[0]]) for call in calls}
+        known = [name for name in self.world.known(function.subject) if name not in used]
+        entities = [*known[:3], *(name for name in self.others(function.subject)[:_FILLERS] if name not in used)]
+        size = max(8, len(calls) + 3) + rng.randrange(2)
+        if len(inputs) > 1:
+            calls += [self._again(function, call, rng) for call in calls[:3]]
+        calls += [
+            {inputs[0]: name} | {given.name: self.qualifier(given, rng) for given in function.inputs[1:]}
+            for name in entities
+        ]
+        rows: list[Mapping[str, JsonValue]] = []
+        seen: set[tuple[str, ...]] = set()
+        for call in calls:
+            key = _key(call)
+            if len(rows) >= size or key in seen:
+                continue
+            seen.add(key)
+            row = dict(call)
+            for name, aspect in zip(design.keys, design.aspects, strict=True):
+                row[name] = self.value(aspect, call if len(inputs) > 1 else {aspect.inputs[0].name: call[inputs[0]]})
+            is_base = key == _key(design.base)
+            for part in design.parts:
+                for column in part.columns:
+                    if column.name not in row:
+                        row[column.name] = self._cell(column, design, row, is_base, rng)
+            if key in wanted or is_base or not self._tells(row, inputs):
+                rows.append(row)
+        rng.shuffle(rows)
+        return Table(tuple(rows[0]), tuple(rows))
+
+    def _again(self, function: Function, call: Mapping[str, JsonValue], rng: random.Random) -> dict[str, JsonValue]:
+        """The same subject with other qualifiers."""
+        more = {given.name: self.qualifier(given, rng) for given in function.inputs[1:]}
+        return {**call, **more}
+
+    def _tells(self, row: Mapping[str, JsonValue], inputs: Sequence[str]) -> bool:
+        return any(self.is_golden(value) for key, value in row.items() if key not in inputs)
+
+    def _cell(
+        self, column: Column, design: Design, row: Mapping[str, JsonValue], is_base: bool, rng: random.Random
+    ) -> JsonValue:
+        if is_base and column.base is not None:
+            return column.base
+        match column.kind:
+            case "fact":
+                assert column.function is not None
+                return self.fact(column.function, str(row[design.function.inputs[0].name]))
+            case "option":
+                return rng.choice(column.options)
+            case "flag":
+                return rng.random() < 0.6
+            case "confidence":
+                return rng.randint(50, 97) / 100
+            case "year":
+                return rng.randint(1905, 2019)
+            case "date":
+                start = datetime.date(1835, 1, 1) + datetime.timedelta(days=rng.randrange(60000))
+                return start.isoformat()
+            case _:
+                return self._earlier(design, row, rng)
+
+    def _earlier(self, design: Design, row: Mapping[str, JsonValue], rng: random.Random) -> JsonValue:
+        """A value that was valid before: that of an entity which stands in no table."""
+        function, now = design.function, row[design.keys[design.aspect]]
+        spare = self.others(function.subject)[_FILLERS:]
+        start = rng.randrange(len(spare))
+        more = {given.name: row[given.name] for given in function.inputs[1:]}
+        for place in range(len(spare)):
+            before = self.value(function, {function.inputs[0].name: spare[(start + place) % len(spare)], **more})
+            if before != now and not self.is_golden(before):
+                return before
+        raise LookupError(function.id)
+
+
+def _key(call: Mapping[str, JsonValue]) -> tuple[str, ...]:
+    return tuple(str(value) for value in call.values())
+
+
+def _parts(value: JsonValue) -> Sequence[JsonValue]:
+    return value if isinstance(value, list) else [value]
+
+
+def _plain(value: JsonValue) -> str | float:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    return str(value).casefold()
