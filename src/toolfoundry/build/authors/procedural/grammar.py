@@ -102,8 +102,8 @@ def _length(text: str) -> int:
 class _Speaker:
     """Says nodes, knowing what has been introduced as what."""
 
-    def __init__(self, voice: Voice, refer: Callable[[Node], str | None], typed: float) -> None:
-        self.rng, self.split, self.refer, self.typed = voice.rng, voice.split, refer, typed
+    def __init__(self, voice: Voice, refer: Callable[[Node], str | None], typed: float, mood: int = 0) -> None:
+        self.rng, self.split, self.refer, self.typed, self.mood = voice.rng, voice.split, refer, typed, mood
 
     def phrase(self, node: Node, whole: bool = False) -> str:
         """A noun phrase. whole: it stands alone, so it does not begin with "whoever"."""
@@ -126,21 +126,32 @@ class _Speaker:
         subject = self.phrase(node.subject)
         words = self.wordings(fact)
         size = _length(subject)
-        options = [*words.ends]
+        clauses = [text for text in words.clauses if not (whole and text.startswith("whoever"))]
+        options: list[Sequence[str]] = [words.nouns, clauses, clauses]
         if size <= _MID_WORDS:
-            options += [*words.mids, *words.mids]
+            options += [words.mids, words.mids]
         if size <= _NAME_WORDS and "'s" not in subject and not subject.startswith("the "):
-            options += [*words.owned]
-        if whole:
-            options = [text for text in options if not text.startswith("whoever")] or options
-        text = self.rng.choice(options)
+            options += [words.owned]
+        options = [group for group in options if group]
+        text = self.shaped(lambda: self.rng.choice(self.rng.choice(options)))
         return text.replace("{}", subject).replace("{q}", self.qualified(node, fact))
+
+    def shaped(self, draw: Callable[[], str]) -> str:
+        """A wording; the shorter or longer one of two where the whole is too long or too short."""
+        return draw() if self.mood == 0 else min(draw(), draw(), key=lambda text: -self.mood * _length(text))
 
     def qualified(self, node: Node, fact: Fact) -> str:
         said = {k: self.year(v) if isinstance(v, Node) else str(v) for k, v in node.qualifiers.items()}
         return fact.phrase.format(**said) if fact.phrase else ""
 
     def year(self, node: Node) -> str:
+        """A year that is itself an answer: "in the year in which the ship was launched"."""
+        date = node.arguments.get("date")
+        if self.refer(node) is None and isinstance(date, Node) and date.fact is not None and date.subject is not None:
+            said = [text for text in self.wordings(date.fact).mids if text.startswith("the date on which {}")]
+            subject = self.phrase(date.subject)
+            if said and _length(subject) <= 2 * _MID_WORDS:
+                return said[0].replace("the date on which", "the year in which").replace("{}", subject)
         return self.phrase(node)
 
     def _computed(self, node: Node, computed: Computed) -> str:
@@ -148,14 +159,33 @@ class _Speaker:
             return self._compared(node, node.compared)
         if "to_unit" in node.arguments and isinstance(node.arguments["value"], Node):
             return self._converted(node, node.arguments["value"])
+        if (text := self._together(node, computed)) is not None:
+            return text
         values = {name: self.said(part, computed.function.computation) for name, part in node.arguments.items()}
-        if "names" in node.arguments and "values" in node.arguments:
-            values["pairs"] = self._pairs(node.arguments["names"], node.arguments["values"])
+        names, numbers = node.arguments.get("names"), node.arguments.get("values")
+        if isinstance(names, list) and isinstance(numbers, list):
+            values["pairs"] = self._pairs(names, numbers)
         for name in ("from_unit", "to_unit"):
             if name in values:
                 values[name] = _PLURAL[values[name]]
         values.setdefault("pairs", "")
-        return self.rng.choice(self._spoken(computed)).format(**values)
+        text = self.shaped(lambda: self.rng.choice(self._spoken(computed)))
+        if any(isinstance(part, list) and len(part) == 2 for part in node.arguments.values()):
+            text = _OF_MANY.sub(lambda match: _OF_TWO[match.group()], text)
+        return text.format(**values)
+
+    def _together(self, node: Node, computed: Computed) -> str | None:
+        """ "the combined length of A and B", where the same is asked about all of them."""
+        forms = _TOGETHER.get(computed.function.computation)
+        parts = list(node.inputs())
+        fact = parts[0].fact if parts else None
+        if forms is None or fact is None or any(self.refer(part) is not None for part in parts):
+            return None
+        if any(part.fact is not fact or part.qualifiers != parts[0].qualifiers for part in parts):
+            return None
+        noun = self.rng.choice(self.wordings(fact).nouns)[4:].removesuffix(" of {}").removesuffix(" {q}")
+        subjects = _joined([self.phrase(part.subject) for part in parts if part.subject is not None])
+        return f"{self.rng.choice(forms).format(noun, subjects)} {self.qualified(parts[0], fact)}".rstrip()
 
     def _spoken(self, computed: Computed) -> Sequence[str]:
         """Six wordings; where they are held out, one is for dev and one for test."""
@@ -181,10 +211,10 @@ class _Speaker:
             return _day(part)
         return str(part)
 
-    def _pairs(self, names: object, values: object) -> str:
-        assert isinstance(names, list) and isinstance(values, list)
-        said = zip(map(self.said, names), map(self.said, values), strict=True)  # pyright: ignore
-        return _joined([f"{name} with {value}" for name, value in said])
+    def _pairs(self, names: Sequence[Node], values: Sequence[Node]) -> str:
+        return _joined(
+            [f"{self.said(name)} with {self.said(value)}" for name, value in zip(names, values, strict=True)]
+        )
 
     def _converted(self, node: Node, value: Node) -> str:
         said = self.phrase(value)
@@ -194,7 +224,8 @@ class _Speaker:
 
     def _compared(self, node: Node, compared: Fact) -> str:
         names = node.arguments["names"]
-        assert isinstance(names, list) and node.computed is not None
+        assert isinstance(names, list)
+        assert node.computed is not None
         said = [self.phrase(name) for name in names]
         operation = node.computed.function.computation
         if operation.startswith("rank"):
@@ -214,7 +245,8 @@ class _Speaker:
         many = node.arguments["names"]
         if isinstance(many, list) and len(many) > 2:
             for word, most in _SUPERLATIVES.items():
-                text = text.replace(word, most)
+                text = text.replace(f"the {word}", "the " + most.removeprefix("the "))
+                text = re.sub(rf"(?<!the ){word}\b", most, text)
         return text
 
     # --- questions
@@ -234,22 +266,21 @@ class _Speaker:
                 return _capital(text.replace("{}", subject).replace("{q}", self.qualified(node, node.fact)))
         if node.compared is not None and not isinstance(node.value, list):
             return self._asked_choice(node, node.compared)
-        if node.computed is not None and node.computed.function.computation in _BY_TWO:
-            if (asked := self._asked_two(node, node.computed.function.computation)) is not None:
-                return asked
+        if node.computed is not None and node.computed.function.computation in _BY_TWO and self.rng.random() < 0.7:
+            parts = list(node.inputs())
+            alike = len(parts) == 2 and parts[0].fact is not None and parts[0].fact is parts[1].fact
+            if len(parts) == 2 and not (alike and parts[0].qualifiers == parts[1].qualifiers):
+                return self._asked_two(node, node.computed.function.computation, *parts)
         phrase = self.phrase(node, whole=True)
         if phrase.startswith(("how ", "what ", "by how ", "which ")):
             return f"{_capital(_inverted(phrase))}"
         if node.kind == "person":
-            return f"Who is {phrase}?" if node.computed is None else f"Who is {phrase}?"
+            return f"Who is {phrase}?"
         if node.kind in kinds():
             word = kinds()[node.kind].word
-            forms = ("What is the name of {}?", f"Which {word} is {{}}?", "What is {} called?")
-            if phrase.startswith((f"the {word} ", "whichever", "the one")):
-                forms = ("What is the name of {}?", "What is {} called?", "What do people call {}?")
-            if _length(phrase) > _MID_WORDS + 2:
-                forms = forms[:1]
-            return self.rng.choice(forms).format(phrase)
+            plain = phrase.startswith((f"the {word} ", "whichever", "the one")) or f" {word} " in phrase[:30]
+            form = "What is the name of {}?" if plain or self.rng.random() < 0.5 else f"Which {word} is {{}}?"
+            return form.format(phrase)
         if node.kind == "names":
             return f"What is {phrase}?" if phrase.startswith("the ") else f"How do you list {phrase}?"
         return self.rng.choice(self._what(node)).format(phrase)
@@ -281,11 +312,8 @@ class _Speaker:
             )
         return self.rng.choice(forms).format(c=clause, e=either, b=_joined(said))
 
-    def _asked_two(self, node: Node, operation: str) -> str | None:
-        parts = [part for part in node.inputs()]
-        if len(parts) != 2:
-            return None
-        one, two = (self.phrase(part) for part in parts)
+    def _asked_two(self, node: Node, operation: str, first: Node, second: Node) -> str:
+        one, two = self.phrase(first), self.phrase(second)
         unit = UNITS.get(node.unit, "")
         forms: dict[str, tuple[str, ...]] = {
             "difference": (
@@ -318,6 +346,20 @@ class _Speaker:
         return self.rng.choice(forms[operation]).format(one, two, u=tail)
 
 
+_TOGETHER = {
+    "total": ("the combined {} of {}", "the joint {} of {}"),
+    "difference": ("the difference in {} between {}", "the gap in {} between {}"),
+    "average": ("the average {} of {} (to two decimals)", "the mean {} of {} (to two decimals)"),
+    "spread": ("the spread in {} among {}", "the widest gap in {} among {}"),
+    "largest": ("the largest {} among {}",),
+    "smallest": ("the smallest {} among {}",),
+}
+_OF_TWO = {
+    "largest": "larger", "smallest": "smaller", "earliest": "earlier", "latest": "later", "greatest": "greater",
+    "highest": "higher", "lowest": "lower", "biggest": "bigger", "least": "smaller", "oldest": "older",
+    "most recent": "more recent", "longest": "longer",
+}  # fmt: skip
+_OF_MANY = re.compile("|".join(_OF_TWO))
 _ON_TEXT = frozenset({"letter_sum", "letter_count", "reverse_text", "shift_letters", "initials", "nth_letter"})
 _BY_TWO = frozenset({"difference", "total", "days_between", "years_between", "ratio"})
 _SUPERLATIVES = {
@@ -325,11 +367,16 @@ _SUPERLATIVES = {
     "smaller": "the smallest", "higher": "highest", "lower": "lowest", "deeper": "deepest", "later": "last",
     "earlier": "first", "more": "the most", "fewer": "the fewest", "less": "the least", "wider": "the widest",
     "narrower": "the narrowest", "faster": "the fastest", "slower": "the slowest", "shallower": "the shallowest",
+    "sooner": "soonest",
 }  # fmt: skip
 
 
 def _capital(text: str) -> str:
     return text[0].upper() + text[1:]
+
+
+def _small(text: str) -> str:
+    return text[0].lower() + text[1:]
 
 
 def _inverted(phrase: str) -> str:
@@ -342,9 +389,10 @@ def _inverted(phrase: str) -> str:
 # --- the whole question --------------------------------------------------------------------------------------------
 
 _WRAPPED = (
-    "{}", "{}", "{}", "{}", "{}", "I need to know: {}", "Please look this up: {}", "Here is what I want to know: {}",
-    "For a quiz: {}", "Quick question: {}", "Can you help me with this? {}", "Please find out: {}",
-    "Could you check something for me? {}", "I am curious: {}", "One question: {}", "For my notes: {}",
+    "I need to know: {}", "Please look this up: {}", "Here is what I want to know: {}", "For a quiz: {}",
+    "Quick question: {}", "Can you help me with this? {}", "Please find out: {}", "Could you check this for me? {}",
+    "I am curious: {}", "One question: {}", "For my notes: {}", "I have been wondering: {}", "We are not sure here: {}",
+    "This came up today: {}", "Please answer this for me: {}", "It is for an article: {}",
 )  # fmt: skip
 _NAMED = (
     "Name {}.", "Tell me the name of {}.", "Please give me the name of {}.", "I am looking for {}.", "Find {}.",
@@ -365,21 +413,24 @@ _LISTED = (
 )
 _TAKEN = ("Take {}.", "Consider {}.", "Start with {}.", "Think of {}.", "Let us begin with {}.", "This is about {}.")
 _THEN = ("Then take {}.", "Next, consider {}.", "From there, go on to {}.", "Now think of {}.", "Also consider {}.")
-_CALLED = ("There is {} called {}.", "You have heard of {} called {}.", "Somewhere there is {} called {}.")
+_CALLED = ("There is {} called {}.", "I am reading about {} called {}.", "Somewhere there is {} called {}.")
 
 
 def ask(tops: Sequence[Node], voice: Voice) -> str:
     """The whole question for these nodes, of about the length that the voice aims at."""
-    best, miss = "", 1e9
+    best, miss, mood = "", 1e9, 0
     cuts = _cuts(tops)
-    forced = {id(node) for node in _shared(tops)}
-    for attempt in range(6):
+    shared = _shared(tops)
+    forced = {id(node) for node in shared if node.step or voice.rng.random() < 0.4}
+    for attempt in range(8):
         wanted = min(2, attempt // 2) if _depth(tops) > 3 else 0
-        text = _composed(tops, voice, _introduced(cuts, forced, wanted, voice.rng))
-        if (off := abs(_length(text) - voice.words)) < miss:
-            best, miss = text, off
+        text = _composed(tops, voice, _introduced(cuts, forced, wanted, voice.rng), mood)
+        off = _length(text) - voice.words
+        if abs(off) < miss:
+            best, miss = text, abs(off)
         if miss <= 0.08 * voice.words:
             break
+        mood = -1 if off > 0 else 1
     return best
 
 
@@ -438,10 +489,12 @@ def _introduced(cuts: Sequence[Node], forced: set[int], wanted: int, rng: random
     return [node for node in cuts if id(node) in ids]
 
 
-def _composed(tops: Sequence[Node], voice: Voice, introduced: Sequence[Node]) -> str:
+def _composed(tops: Sequence[Node], voice: Voice, introduced: Sequence[Node], mood: int) -> str:
     rng = voice.rng
     spoken: dict[int, str] = {}
-    speaker = _Speaker(voice, lambda node: spoken.get(id(node)), typed=rng.choice((0.0, 0.3, 0.8)))
+    speaker = _Speaker(
+        voice, lambda node: spoken.get(id(node)), typed=0.0 if mood < 0 else rng.choice((0.0, 0.3, 0.8)), mood=mood
+    )
     sentences: list[str] = []
     kinds_seen: dict[str, int] = {}
     for node in introduced:
@@ -464,16 +517,16 @@ def _closing(tops: Sequence[Node], speaker: _Speaker, rng: random.Random) -> str
     top = tops[0]
     if rng.random() < 0.6:
         question = speaker.question(top)
+        if rng.random() > (0.05, 0.4, 0.7)[speaker.mood + 1]:
+            return question
         wrapped = rng.choice(_WRAPPED)
-        if wrapped.endswith(": {}"):
-            question = question[0].lower() + question[1:]
-        return wrapped.format(question)
+        return wrapped.format(_small(question) if wrapped.endswith(": {}") else question)
     phrase = speaker.phrase(top, whole=True)
     if unit := speaker.unit(top):
         phrase += f", {unit}" if rng.random() < 0.5 or _length(phrase) > _MID_WORDS else f" {unit}"
     if top.kind in kinds():
         frames = _NAMED
-    elif top.computed is not None:
+    elif top.computed is not None and top.computed.function.domain in ("arithmetic", "units"):
         frames = _WORKED
     else:
         frames = _GIVEN
@@ -485,10 +538,10 @@ def _closing(tops: Sequence[Node], speaker: _Speaker, rng: random.Random) -> str
 def _several(tops: Sequence[Node], speaker: _Speaker, rng: random.Random) -> str:
     if rng.random() < 0.6:
         questions = [speaker.question(top).rstrip("?") for top in tops]
-        asked = [questions[0], *(text[0].lower() + text[1:] for text in questions[1:])]
-        return rng.choice(("{}", "{}", "Two things at once: {}" if len(tops) == 2 else "{}")).format(
-            ", ".join(asked[:-1]) + ", and " + asked[-1] + "?"
-        )
+        text = ", ".join([questions[0], *map(_small, questions[1:-1])]) + ", and " + _small(questions[-1]) + "?"
+        if rng.random() < 0.7 or speaker.mood < 0:
+            return text
+        return rng.choice(("I need to know: {}", "Please find out: {}", "For my notes: {}")).format(_small(text))
     phrases = [speaker.phrase(top, whole=True) + (f" {unit}" if (unit := speaker.unit(top)) else "") for top in tops]
     return rng.choice(_LISTED).format(_joined(phrases))
 
@@ -502,8 +555,7 @@ def sub_question(node: Node, ids: Mapping[int, str], voice: Voice) -> str:
         voice, lambda other: f"{{{ids[id(other)]}}}" if id(other) in ids and other is not node else None, 0.3
     )
     if node.compared is not None:
-        names, values = (node.arguments[key] for key in node.arguments)
-        assert isinstance(names, list) and isinstance(values, list)
+        names, values = (part for part in node.arguments.values() if isinstance(part, list))
         what = node.compared.function.noun
         pairs = _joined(
             [f"{speaker.phrase(n)} ({what} {speaker.phrase(v)})" for n, v in zip(names, values, strict=True)]

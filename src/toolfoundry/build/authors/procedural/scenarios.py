@@ -348,7 +348,8 @@ class _Draft:
                 if alike and fact.function.group == "event" and self.rng.random() < 0.35:
                     nodes.append(self.know(fact, nodes[0].subject or nodes[0]))
                 else:
-                    nodes.append(self.know(fact, self.root(fact.function.subject)))
+                    same = nodes[0].qualifiers if alike and self.rng.random() < 0.6 else {}
+                    nodes.append(self.know(fact, self.root(fact.function.subject), **same))
             if nodes[0].subject is not None and self.rng.random() < 0.12:
                 return self.names_by_model(steps)
             return _Drawn(nodes, self.aggregate(nodes, unit))
@@ -427,9 +428,25 @@ class _Draft:
             fact = self.pick([*self.pool.relations, *self.pool.attributes])
             top = self.measured(fact, steps - before, shared, joins=1.0)
             return _Drawn([top], None)
+        if steps >= 3 and draw < 0.43:
+            return _Drawn([self.dated(steps)], None)
         return _Drawn([self.chain(steps)], None)
 
+    def dated(self, steps: int, start: Node | None = None) -> Node:
+        """An event in the year of something else: "the attendance of A in the year in which B was launched"."""
+        dates = [fact for fact in self.pool.measures.get("date", ()) if fact.function.output.low >= EVENT_YEARS[0]]
+        before = self.rng.randint(0, min(2, steps - 3))
+        event = self.rng.choice([f for f in self.pool.events if f.function.subject in self.pool.ends[before]])
+        other = steps - 2 - before
+        date = self.pick([fact for fact in dates if fact.function.subject in self.pool.ends[other - 1]])
+        qualifiers = self.qualifiers(event)
+        qualifiers["year"] = self.compute("year_of", "year", date=self.measured(date, other, start))
+        self.used.add(event.function.id)
+        return self.know(event, self.entity(event.function.subject, before, start), **qualifiers)
+
     def chain(self, steps: int, joins: float = 0.0) -> Node:
+        if steps >= 3 and joins > 0 and self.rng.random() < 0.2:
+            return self.dated(steps)
         draw = self.rng.random()
         options = self.pool.relations if draw < 0.45 else self.pool.attributes if draw < 0.85 else self.pool.events
         fact = self.rng.choice([fact for fact in options if fact.function.subject in self.pool.ends[steps - 1]])
@@ -494,6 +511,8 @@ class _Draft:
                 many = self.rng.choice((2, 3)) if steps >= 7 else 2
                 parts = self.split(steps, many)
                 return _Drawn([self.chain(part, joins=0.15) for part in parts], None)
+            if draw < 0.42 and steps >= 4:
+                return _Drawn([self.dated(steps)], None)
             if draw < 0.7:
                 fact = self.pick([*self.pool.relations, *self.pool.attributes])
                 return _Drawn([self.measured(fact, steps, joins=1.0)], None)

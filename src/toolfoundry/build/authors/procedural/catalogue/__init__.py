@@ -48,12 +48,14 @@ class Kind(NamedTuple):
 
 
 class Wordings(NamedTuple):
-    """How a fact is said. {} stands for the entity: at the end of `ends`, inside `mids`, before 's in `owned`.
+    """How a fact is said. {} stands for the entity and, in events, {q} for the qualifiers.
 
-    In events, {q} stands for the qualifiers. `questions` are whole ones.
+    nouns ("the founder of {}") and clauses ("whoever founded {}") end with the entity, so that a long phrase can take
+    its place; in mids ("the town where {} was born") and owned ("{}'s founder") it has to be short.
     """
 
-    ends: tuple[str, ...]
+    nouns: tuple[str, ...]
+    clauses: tuple[str, ...]
     mids: tuple[str, ...]
     owned: tuple[str, ...]
     questions: tuple[str, ...]
@@ -136,13 +138,13 @@ def _fact(kind: str, domain: str, word: str, line: str) -> Fact:
 
 def _wordings(nouns: list[str], clauses: tuple[str, ...], questions: tuple[str, ...], event: bool) -> Wordings:
     """All phrases of these nouns and clauses, sorted by where the entity stands in them."""
-    ends = [f"the {noun} {{q}} of {{}}" if event else f"the {noun} of {{}}" for noun in nouns]
+    said = [f"the {noun} {{q}} of {{}}" if event else f"the {noun} of {{}}" for noun in nouns]
     mids = [f"the {noun} of {{}} {{q}}" for noun in nouns] if event else []
-    for clause in clauses:
-        (ends if clause.endswith("{}") else mids).append(clause)
+    mids += [clause for clause in clauses if not clause.endswith("{}")]
+    ends = [clause for clause in clauses if clause.endswith("{}")]
     tail = " {q}" if event else ""
     owned = [f"{{}}'s {noun}{tail}" for noun in nouns if " of " not in noun]
-    return Wordings(tuple(ends), tuple(mids), tuple(owned), questions)
+    return Wordings(tuple(said), tuple(ends), tuple(mids), tuple(owned), questions)
 
 
 def _value(text: str) -> Value:
