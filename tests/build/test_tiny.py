@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import re
 from collections import Counter
@@ -10,42 +9,18 @@ from collections import Counter
 import orjson
 import pytest
 
+from tiny_sets import drafts, spec_of
 from toolfoundry.build.authors.procedural import tiny
-from toolfoundry.build.authors.procedural.profile import FTRL, TINY, Profile, Span, Split
+from toolfoundry.build.authors.procedural.profile import FTRL, TINY, Span
 from toolfoundry.build.authors.procedural.tiny import NAMES_PER_CLASS, RELATIONS, WORDS, TinyAuthor, entity_name
-from toolfoundry.build.decompose import decompose, kind_of
-from toolfoundry.build.deploy import deploy, deployed, to_spec
-from toolfoundry.build.document import document
-from toolfoundry.build.draft import Brief, Draft
-from toolfoundry.build.integrate import integrate
-from toolfoundry.build.scale import scale
+from toolfoundry.build.decompose import kind_of
+from toolfoundry.build.draft import Draft
 from toolfoundry.check import check
 from toolfoundry.errors import InputError
-from toolfoundry.types import EnvSpec
 
 NAME = re.compile(r"[A-Z][a-z]{9}")
 HELD_OUT = TINY.model_copy(update={"hold_out": ("relations",)})
 N = 300
-
-
-async def _draft(author: TinyAuthor, index: int, profile: Profile) -> Draft:
-    draft = await decompose(Brief(index=index, origin="test"), author)
-    draft = await scale(await integrate(await document(draft, author), author), author, profile.scaling)
-    return deployed(draft, await deploy(draft, author))
-
-
-def drafts(n: int = N, seed: int = 0, split: Split = "train", profile: Profile = TINY, first: int = 0) -> list[Draft]:
-    """Drafts that have passed the judgement of all five stages."""
-
-    async def build() -> list[Draft]:
-        author = TinyAuthor(profile, seed, split)
-        return [await _draft(author, index, profile) for index in range(first, first + n)]
-
-    return asyncio.run(build())
-
-
-def spec_of(draft: Draft, seed: int = 0) -> EnvSpec:
-    return to_spec(draft, TinyAuthor(TINY, seed, "train").prompt(draft.scenario.question))
 
 
 def names_in(found: list[Draft]) -> set[str]:
@@ -58,7 +33,7 @@ def relations_in(found: list[Draft]) -> set[str]:
 
 @pytest.fixture(scope="module")
 def train() -> list[Draft]:
-    return drafts()
+    return drafts(N)
 
 
 # --- names ---------------------------------------------------------------------------------------------------------

@@ -275,6 +275,7 @@ def render_build_html(report: BuildReport) -> str:
         report=report,
         statistics=statistics,
         config=_config(report),
+        proposed=report.yields.get("proposed", 0),
         funnel=list(_funnel(report)),
         by_scenario=by_scenario,
         others=[section for section in shown[1:] if section not in by_scenario],
