@@ -156,10 +156,10 @@ def _carried(call: SymbolicCall, document: ToolSchema) -> Iterator[Complaint]:
     for name, value in call.arguments.items():
         if not any(True for _ in references(value)):
             continue
-        for part in _parts(properties.get(name, {})):
+        for part in _carrying(value, properties.get(name, {})):
             way = "an enum" if "enum" in part or "const" in part else ""
             way = way or ("a default" if part.get("default") is not None else "")
-            way = way or ("a boolean" if part.get("type") == "boolean" and part is properties.get(name) else "")
+            way = way or ("a boolean" if part.get("type") == "boolean" else "")
             if way:
                 detail = f"{call.tool}.{name} carries the answer of an earlier step and has {way}: it could be guessed"
                 yield Complaint("carried-enum", detail)
@@ -170,12 +170,22 @@ def _carried(call: SymbolicCall, document: ToolSchema) -> Iterator[Complaint]:
             )
 
 
-def _parts(schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """The schema of a parameter and of its items; fields of objects may be choices beside what is carried."""
+def _carrying(value: JsonValue, schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The schemas of a value and of its parts, down to the references; what stands beside those may be a choice."""
+    if not any(True for _ in references(value)):
+        return
     yield schema
-    items = schema.get("items")
-    if isinstance(items, dict):
-        yield from _parts(cast("dict[str, Any]", items))
+    if isinstance(value, list):
+        parts = [(part, schema.get("items")) for part in value]
+    elif isinstance(value, dict) and "$answer" not in value:
+        fields = schema.get("properties")
+        schemas = cast("dict[str, Any]", fields) if isinstance(fields, dict) else {}
+        parts = [(part, schemas.get(name)) for name, part in value.items()]
+    else:
+        return
+    for part, inner in parts:
+        if isinstance(inner, dict):
+            yield from _carrying(part, cast("dict[str, Any]", inner))
 
 
 def _literals(value: JsonValue) -> Iterator[str | int | float | bool]:
