@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import io
 import re
+import sys
 from html.parser import HTMLParser
 
 import pytest
 from rich.console import Console
 
 from check.audit_specs import environment
-from toolfoundry.build.report import (
-    BuildReport,
-    PanelScore,
-    Rate,
-    RejectExample,
-    Rejects,
-    StageTime,
-    print_build_report,
-    render_build_html,
-)
+from toolfoundry.build.html import render_build_html, require_extra
+from toolfoundry.build.report import BuildReport, PanelScore, Rate, RejectExample, Rejects, StageTime
+from toolfoundry.build.terminal import print_build_report
+from toolfoundry.errors import MissingExtra
 from toolfoundry.metrics import Metric
 from toolfoundry.stats import measure
 
@@ -41,7 +36,13 @@ def report(text: str = "found 1, expected 2", **fields: object) -> BuildReport:
     """A small report with a text wherever one of others can stand."""
     values: dict[str, object] = {
         "version": "0",
-        "config": {"author": "procedural", "seed": 7, "questions": text, "budget": None},
+        "config": {
+            "author": "procedural",
+            "seed": 7,
+            "questions": text,
+            "budget": None,
+            "profile": {"name": "tiny", "hold_out": []},
+        },
         "yields": {"proposed": 40, "valid": 30, "executable": 30, "proved": 24, "accepted": 20},
         "rejects": (
             Rejects(
@@ -126,7 +127,14 @@ def test_the_record_survives_json():
 def test_what_was_not_given_is_not_listed_among_the_options():
     html = render_build_html(report())
     assert "<code>seed</code>" in html
+    assert "<code>profile.name</code>" in html
     assert "budget" not in html
+
+
+def test_without_the_extra_one_line_names_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    with pytest.raises(MissingExtra, match=r"toolfoundry\[report\]"):
+        require_extra()
 
 
 class Page(HTMLParser):
