@@ -132,6 +132,8 @@ class _Speaker:
             options += [words.mids, words.mids]
         if size <= _NAME_WORDS and "'s" not in subject and not subject.startswith("the "):
             options += [words.owned]
+        if any(isinstance(part, Node) for part in node.qualifiers.values()) and words.mids:
+            options = [words.mids]  # a year in many words comes last
         options = [group for group in options if group]
         text = self.shaped(lambda: self.rng.choice(self.rng.choice(options)))
         return text.replace("{}", subject).replace("{q}", self.qualified(node, fact))
@@ -148,10 +150,14 @@ class _Speaker:
         """A year that is itself an answer: "in the year in which the ship was launched"."""
         date = node.arguments.get("date")
         if self.refer(node) is None and isinstance(date, Node) and date.fact is not None and date.subject is not None:
-            said = [text for text in self.wordings(date.fact).mids if text.startswith("the date on which {}")]
             subject = self.phrase(date.subject)
-            if said and _length(subject) <= 2 * _MID_WORDS:
-                return said[0].replace("the date on which", "the year in which").replace("{}", subject)
+            words = self.wordings(date.fact)
+            said = words.mids if _length(subject) <= _MID_WORDS else words.clauses
+            for text in said:
+                for day, year in (("the date on which ", "the year in which "), ("the day that ", "the year that ")):
+                    if text.startswith(day):
+                        return text.replace(day, year).replace("{}", subject)
+            return f"the year of {self.phrase(date)}"
         return self.phrase(node)
 
     def _computed(self, node: Node, computed: Computed) -> str:
@@ -183,9 +189,10 @@ class _Speaker:
             return None
         if any(part.fact is not fact or part.qualifiers != parts[0].qualifiers for part in parts):
             return None
-        noun = self.rng.choice(self.wordings(fact).nouns)[4:].removesuffix(" of {}").removesuffix(" {q}")
-        subjects = _joined([self.phrase(part.subject) for part in parts if part.subject is not None])
-        return f"{self.rng.choice(forms).format(noun, subjects)} {self.qualified(parts[0], fact)}".rstrip()
+        noun = self.rng.choice(self.wordings(fact).nouns)[4:].removesuffix(" of {}")
+        subjects = [self.phrase(part.subject) for part in parts if part.subject is not None]
+        text = self.rng.choice(forms).format(noun.replace("{q}", self.qualified(parts[0], fact)), _joined(subjects))
+        return _OF_MANY.sub(lambda match: _OF_TWO[match.group()], text) if len(parts) == 2 else text
 
     def _spoken(self, computed: Computed) -> Sequence[str]:
         """Six wordings; where they are held out, one is for dev and one for test."""
@@ -274,7 +281,11 @@ class _Speaker:
         phrase = self.phrase(node, whole=True)
         if phrase.startswith(("how ", "what ", "by how ", "which ")):
             return f"{_capital(_inverted(phrase))}"
+        if phrase.startswith("whichever of "):
+            return "Which" + phrase.removeprefix("whichever") + "?"
         if node.kind == "person":
+            if phrase.startswith("the person who "):
+                return "Who" + phrase.removeprefix("the person who") + "?"
             return f"Who is {phrase}?"
         if node.kind in kinds():
             word = kinds()[node.kind].word
@@ -282,7 +293,11 @@ class _Speaker:
             form = "What is the name of {}?" if plain or self.rng.random() < 0.5 else f"Which {word} is {{}}?"
             return form.format(phrase)
         if node.kind == "names":
-            return f"What is {phrase}?" if phrase.startswith("the ") else f"How do you list {phrase}?"
+            return (
+                f"What is {phrase}?"
+                if re.match("the (?:[a-z]+ )?(?:order|list) ", phrase)
+                else f"Can you list {phrase}?"
+            )
         return self.rng.choice(self._what(node)).format(phrase)
 
     def _what(self, node: Node) -> tuple[str, ...]:
@@ -349,10 +364,10 @@ class _Speaker:
 _TOGETHER = {
     "total": ("the combined {} of {}", "the joint {} of {}"),
     "difference": ("the difference in {} between {}", "the gap in {} between {}"),
-    "average": ("the average {} of {} (to two decimals)", "the mean {} of {} (to two decimals)"),
+    "average": ("the average {} of {}, to two decimals", "the mean {} of {}, to two decimals"),
     "spread": ("the spread in {} among {}", "the widest gap in {} among {}"),
-    "largest": ("the largest {} among {}",),
-    "smallest": ("the smallest {} among {}",),
+    "largest": ("the largest {} among {}", "the highest {} among {}"),
+    "smallest": ("the smallest {} among {}", "the lowest {} among {}"),
 }
 _OF_TWO = {
     "largest": "larger", "smallest": "smaller", "earliest": "earlier", "latest": "later", "greatest": "greater",
@@ -526,6 +541,15 @@ def _closing(tops: Sequence[Node], speaker: _Speaker, rng: random.Random) -> str
         phrase += f", {unit}" if rng.random() < 0.5 or _length(phrase) > _MID_WORDS else f" {unit}"
     if top.kind in kinds():
         frames = _NAMED
+    elif top.kind == "names":
+        frames = (
+            "List {}.",
+            "Give me {}.",
+            "Please list {}.",
+            "Can you list {}?",
+            "Name {}.",
+            "I would like to have {}.",
+        )
     elif top.computed is not None and top.computed.function.domain in ("arithmetic", "units"):
         frames = _WORKED
     else:

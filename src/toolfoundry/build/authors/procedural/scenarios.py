@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from pydantic import JsonValue
 
@@ -33,8 +34,12 @@ from toolfoundry.types import Answer, AnswerType, Final, ScenarioKind
 
 __all__ = ["make_plan"]
 
-_ATTEMPTS = 200
+_ATTEMPTS = 400
+_EARLY = 60  # draws in which no function is used twice by chance
 _LONGEST = 18  # steps of a chain, at most
+
+
+_Item = TypeVar("_Item")
 
 
 class _Unfit(Exception):
@@ -46,13 +51,12 @@ def make_plan(profile: Profile, seed: int, split: Split, index: int) -> Plan:
     parts = ("plan", profile.name, seed, split, index)
     kind = _drawn_kind(profile, generator(*parts, "kind"))
     steps = _drawn(profile.goals[kind], generator(*parts, "steps"))
+    chosen = pool(split if "relations" in profile.hold_out else None)
     for attempt in range(_ATTEMPTS):
         rng = generator(*parts, attempt)
         world = InventedWorld(seed, split, parts[1:], restricted="relations" in profile.hold_out)
         try:
-            drawn = _Draft(rng, world, pool(split if "relations" in profile.hold_out else None), profile).scenario(
-                kind, steps
-            )
+            drawn = _Draft(rng, world, chosen, profile, attempt >= _EARLY).scenario(kind, steps)
             return _plan(drawn, profile, kind, split, world, rng, (*parts, attempt))
         except _Unfit:
             continue
@@ -154,9 +158,12 @@ class _Drawn(NamedTuple):
 class _Draft:
     """One attempt at a scenario."""
 
-    def __init__(self, rng: random.Random, world: InventedWorld, facts_pool: Pool, profile: Profile) -> None:
+    def __init__(
+        self, rng: random.Random, world: InventedWorld, facts_pool: Pool, profile: Profile, late: bool
+    ) -> None:
         self.rng, self.world, self.pool, self.profile = rng, world, facts_pool, profile
         self.used: set[str] = set()
+        self.late = late
 
     def scenario(self, kind: ScenarioKind, steps: int) -> _Drawn:
         match kind:
@@ -212,12 +219,17 @@ class _Draft:
         node.computed, node.arguments, node.step = entry, arguments, True
         return node
 
-    def pick(self, options: Sequence[Fact]) -> Fact:
-        """A fact that this scenario has not used."""
-        left = [fact for fact in options if fact.function.id not in self.used]
-        if not left:
+    def one(self, options: Sequence[_Item]) -> _Item:
+        """One of the options, of which there may be none where relations are held out."""
+        if not options:
             raise _Unfit
-        fact = self.rng.choice(left)
+        return self.rng.choice(options)
+
+    def pick(self, options: Sequence[Fact]) -> Fact:
+        """A fact that this scenario has not used; late, where few are left, perhaps one that it has."""
+        fact = self.one(
+            [fact for fact in options if fact.function.id not in self.used] or (options if self.late else [])
+        )
         self.used.add(fact.function.id)
         return fact
 
@@ -305,7 +317,7 @@ class _Draft:
             options = self.pool.events
         else:
             options = self.pool.attributes if draw < 0.9 else self.pool.relations
-        fact = self.rng.choice(options)
+        fact = self.one(options)
         return self.know(fact, self.root(fact.function.subject))
 
     def reckoned(self) -> Node:
@@ -341,7 +353,7 @@ class _Draft:
         alike = self.rng.random() < self.profile.merged
         if self.rng.random() < self.profile.aggregate:
             unit, options = self.comparable(events=0.5)
-            first = self.rng.choice(options)
+            first = self.one(options)
             nodes = [self.know(first, self.root(first.function.subject))]
             for _ in range(steps - 1):
                 fact = first if alike else self.rng.choice(options)
@@ -368,11 +380,11 @@ class _Draft:
 
     def names_by_model(self, steps: int) -> _Drawn:
         """Names that relations lead to, of which the model takes the first or last, or sorts them."""
-        fact = self.rng.choice(self.pool.relations)
+        fact = self.one(self.pool.relations)
         nodes = [self.know(fact, self.root(fact.function.subject))]
-        options = self.pool.into[fact.function.output.entity]
+        options = self.pool.into.get(fact.function.output.entity, ())
         while len(nodes) < steps:
-            fact = self.rng.choice(options)
+            fact = self.one(options)
             nodes.append(self.know(fact, self.root(fact.function.subject)))
         operation = self.rng.choice(("first_alphabetically", "last_alphabetically", "sort_names"))
         kind = "names" if operation == "sort_names" else nodes[0].kind
@@ -424,7 +436,7 @@ class _Draft:
             return self._diamond(steps)
         if steps >= 5 and draw < 0.36:
             before = self.rng.randint(1, steps - 4)
-            shared = self.entity(self.rng.choice(sorted(self.pool.into)), before)
+            shared = self.entity(self.one(sorted(self.pool.into)), before)
             fact = self.pick([*self.pool.relations, *self.pool.attributes])
             top = self.measured(fact, steps - before, shared, joins=1.0)
             return _Drawn([top], None)
@@ -436,7 +448,8 @@ class _Draft:
         """An event in the year of something else: "the attendance of A in the year in which B was launched"."""
         dates = [fact for fact in self.pool.measures.get("date", ()) if fact.function.output.low >= EVENT_YEARS[0]]
         before = self.rng.randint(0, min(2, steps - 3))
-        event = self.rng.choice([f for f in self.pool.events if f.function.subject in self.pool.ends[before]])
+        fit = [f for f in self.pool.events if re.fullmatch(r"(?!of ).*\b(?:in|of) \{year\}", f.phrase)]
+        event = self.one([f for f in fit if f.function.subject in self.pool.ends[before]])
         other = steps - 2 - before
         date = self.pick([fact for fact in dates if fact.function.subject in self.pool.ends[other - 1]])
         qualifiers = self.qualifiers(event)
@@ -449,7 +462,7 @@ class _Draft:
             return self.dated(steps)
         draw = self.rng.random()
         options = self.pool.relations if draw < 0.45 else self.pool.attributes if draw < 0.85 else self.pool.events
-        fact = self.rng.choice([fact for fact in options if fact.function.subject in self.pool.ends[steps - 1]])
+        fact = self.one([fact for fact in options if fact.function.subject in self.pool.ends[steps - 1]])
         return self.measured(fact, steps, joins=joins)
 
     def _diamond(self, steps: int) -> _Drawn:
@@ -527,14 +540,14 @@ class _Draft:
         many = self.rng.choice([k for k, low in ((2, 3), (2, 3), (3, 5), (4, 8)) if steps >= low])
         unit, options = self.comparable(events=0.12)
         same = self.rng.random() < 0.2
-        first = self.rng.choice(options)
+        first = self.one(options)
         chosen = [first if same else self.rng.choice(options) for _ in range(many)]
         parts = self.split(steps, many)
         return [self.measured(fact, part, joins=0.15) for fact, part in zip(chosen, parts, strict=True)], unit
 
     def _choice_by_model(self, steps: int) -> _Drawn:
         """Entities at the end of chains, and a fact about each by which the model chooses one or ranks all."""
-        by = self.rng.choice([f for f in self.pool.attributes if f.more and f.function.subject in self.pool.into])
+        by = self.one([f for f in self.pool.attributes if f.more and f.function.subject in self.pool.into])
         many = 3 if steps >= 8 and self.rng.random() < 0.5 else 2
         parts = self.split(steps - many, many)
         options = [self.entity(by.function.subject, part, joins=0.15) for part in parts]
