@@ -14,7 +14,7 @@ from __future__ import annotations
 import datetime
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
 import orjson
@@ -27,6 +27,7 @@ __all__ = [
     "holds",
     "infer",
     "published_match",
+    "rules_out",
     "scalars",
     "spelling",
     "stands_in",
@@ -34,6 +35,7 @@ __all__ = [
     "values_in",
 ]
 
+_SHORT = 2_000  # characters; what was read out of texts up to this length is kept for a while
 _DIGITS = r"(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?"
 # A number of its own: not part of a word, a longer number, a range, a date, a time or a version.
 _NUMBER = re.compile(rf"(?<![\w.])(?<!\d[,:/\-])(?<![eE][+\-])([+\-]?{_DIGITS})(?:[eE]([+\-]?\d+))?(?![\w]|[.,:/\-]\d)")
@@ -101,6 +103,21 @@ def holds(answer: Answer, content: str) -> bool:
             return any(_states(leaf, answer.value) for leaf in _leaves(content))
         case "list" | "text":
             return _holds_text(answer, content)
+
+
+def rules_out(answer: Answer, texts: str) -> bool:
+    """Whether none of several texts, joined by newlines, can hold the answer: one look in place of many.
+
+    False says nothing. Truth values and single everyday words, which depend on a text as a whole, are not ruled out.
+    """
+    if answer.type == "boolean":
+        return False
+    parts = _parts(spelling(answer))
+    if answer.type in ("text", "list") and sum(map(len, parts)) == 1:
+        word = parts[0][0]
+        if len(word) == 1 or word in _COMMON:
+            return False
+    return not holds(answer, texts)
 
 
 def equals(answer: Answer, text: str) -> bool:
@@ -192,7 +209,17 @@ def _number(text: str) -> int | float:
     return float(plain) if re.search(r"[.eE]", plain) else int(plain)
 
 
-def _numbers(text: str) -> Iterator[float]:
+def _numbers(text: str) -> Iterable[float]:
+    return _short_numbers(text) if len(text) <= _SHORT else _all_numbers(text)
+
+
+@lru_cache(maxsize=4096)
+def _short_numbers(text: str) -> tuple[float, ...]:
+    """Many answers are looked for in the same result."""
+    return tuple(_all_numbers(text))
+
+
+def _all_numbers(text: str) -> Iterator[float]:
     for match in _NUMBER.finditer(text):
         digits, exponent = match.groups()
         if len(digits) <= 400 and (exponent is None or len(exponent) <= 4):
@@ -223,7 +250,16 @@ def _date(match: re.Match[str]) -> datetime.date | None:
         return None
 
 
-def _dates(text: str) -> Iterator[datetime.date]:
+def _dates(text: str) -> Iterable[datetime.date]:
+    return _short_dates(text) if len(text) <= _SHORT else _all_dates(text)
+
+
+@lru_cache(maxsize=4096)
+def _short_dates(text: str) -> tuple[datetime.date, ...]:
+    return tuple(_all_dates(text))
+
+
+def _all_dates(text: str) -> Iterator[datetime.date]:
     for pattern in _DATES:
         for match in pattern.finditer(text):
             if day := _date(match):
@@ -240,7 +276,16 @@ def _normalise(token: str) -> str:
     return token
 
 
-def _tokens(text: str) -> list[str]:
+def _tokens(text: str) -> Sequence[str]:
+    return _short_tokens(text) if len(text) <= _SHORT else _all_tokens(text)
+
+
+@lru_cache(maxsize=4096)
+def _short_tokens(text: str) -> tuple[str, ...]:
+    return tuple(_all_tokens(text))
+
+
+def _all_tokens(text: str) -> list[str]:
     """Words, numbers without thousands commas and trailing zeros, and symbols that carry meaning; no punctuation."""
     if not text.isascii():  # normalising takes quadratic time over a long run of combining marks
         text = _MARKS.sub(r"\1", text)
@@ -270,17 +315,17 @@ def _holds_text(answer: Answer, content: str) -> bool:
     return _in_order(parts, tokens)
 
 
-def _find(wanted: list[str] | tuple[str, ...], tokens: list[str], start: int) -> int:
+def _find(wanted: Sequence[str], tokens: Sequence[str], start: int) -> int:
     """The first index from `start` at which the tokens stand in one run, or -1."""
     size = len(wanted)
     first = wanted[0]
     for index in range(start, len(tokens) - size + 1):
-        if tokens[index] == first and tokens[index : index + size] == list(wanted):
+        if tokens[index] == first and [*tokens[index : index + size]] == [*wanted]:
             return index
     return -1
 
 
-def _in_order(parts: tuple[tuple[str, ...], ...], tokens: list[str]) -> bool:
+def _in_order(parts: Sequence[Sequence[str]], tokens: Sequence[str]) -> bool:
     """The parts of "Boulder, Colorado" may be fields of one record, in this order and close together."""
     start = _find(parts[0], tokens, 0)
     while start >= 0:
@@ -298,7 +343,7 @@ def _in_order(parts: tuple[tuple[str, ...], ...], tokens: list[str]) -> bool:
 
 def _stated(token: str, content: str) -> bool:
     """A one-letter or everyday word counts as a whole value, after a colon or equals sign, or in brackets or quotes."""
-    if any(_tokens(leaf) == [token] for leaf in _leaves(content)):
+    if any([*_tokens(leaf)] == [token] for leaf in _leaves(content)):
         return True
     before, after = r"(?:[:=]\s*[\"'(]?|[\"'(\[])", r"(?=[\"')\].,;!]|\s*$)"
     return re.search(before + re.escape(token) + after, content, re.IGNORECASE | re.MULTILINE) is not None
@@ -316,8 +361,8 @@ def _states(leaf: str, truth: JsonValue) -> bool:
     return truth == (first if first is not None else last)
 
 
-def _without_article(tokens: list[str]) -> list[str]:
-    return tokens[1:] if len(tokens) > 1 and tokens[0] in ("the", "a", "an") else tokens
+def _without_article(tokens: Sequence[str]) -> list[str]:
+    return [*tokens[1:]] if len(tokens) > 1 and tokens[0] in ("the", "a", "an") else [*tokens]
 
 
 def _leaves(content: str) -> Iterable[str]:

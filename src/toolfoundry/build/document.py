@@ -15,7 +15,7 @@ from typing import Any, cast
 import orjson
 from pydantic import JsonValue
 
-from toolfoundry.answers import equals, holds, scalars, spelling
+from toolfoundry.answers import equals, holds, rules_out, scalars, spelling
 from toolfoundry.build.asking import settle
 from toolfoundry.build.author import Author
 from toolfoundry.build.decompose import is_choice
@@ -209,7 +209,7 @@ def _leaks(scenario: Decomposition, given: Documents) -> Iterator[Complaint]:
     texts = [(document.name, place, text) for document in given.documents for place, text in document_texts(document)]
     everything = "\n".join(text for *_, text in texts)
     for step in told.values():
-        if not holds(step.answer, everything):
+        if rules_out(step.answer, everything):
             continue
         for name, place, text in texts:
             if holds(step.answer, text):

@@ -12,8 +12,9 @@ import builtins
 import re
 import symtable
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from toolfoundry.sources import find_function, parse_source
 
@@ -54,6 +55,13 @@ _MAY_BE_DANGEROUS = re.compile(
 )
 
 
+# The fields of each kind of node in which other nodes can be.
+_LEAVES = frozenset("ctx op ops id attr kind type_comment level module lineno conversion is_async simple".split())
+_BRANCHES: dict[type[ast.AST], tuple[str, ...]] = {
+    kind: () if kind is ast.Constant else tuple(field for field in kind._fields if field not in _LEAVES)
+    for kind in vars(ast).values()
+    if isinstance(kind, type) and issubclass(kind, ast.AST)
+}
 _SCOPES = (
     ast.FunctionDef,
     ast.AsyncFunctionDef,
@@ -97,8 +105,12 @@ class Source(NamedTuple):
 
     def dead_parameters(self) -> list[str]:
         """Parameters that no expression of the body reads."""
-        body = [node for statement in self.function.body for node in ast.walk(statement)]
-        read = {node.id for node in body if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+        function = self.function
+        rest = [statement for statement in self.tree.body if statement is not function]
+        returns = [function.returns] if function.returns else []
+        elsewhere = _read_names(flat(function.args, *function.decorator_list, *returns, *rest))
+        everywhere = _read_names(self.nodes)
+        read = {name for name, times in everywhere.items() if times > elsewhere[name]}
         if read & _READS_ALL:
             return []
         return [parameter.name for parameter in self.parameters if parameter.name not in read]
@@ -211,7 +223,31 @@ def read_source(text: str, name: str) -> Source:
         for argument, default in pairs
     )
     names = _needed_names(text, tree, name)
-    return Source(text, tree, tuple(ast.walk(tree)), function, parameters, spec.kwarg is not None, *names)
+    return Source(text, tree, tuple(flat(tree)), function, parameters, spec.kwarg is not None, *names)
+
+
+def _read_names(nodes: Iterable[ast.AST]) -> Counter[str]:
+    return Counter(node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load))
+
+
+def flat(*trees: ast.AST) -> list[ast.AST]:
+    """The nodes and everything below them, level by level as `ast.walk` gives it, in a third of its time.
+
+    Left out are the marks that say whether a name is read or set, and operators: nobody looks for them.
+    """
+    nodes = [*trees]
+    append = nodes.append
+    for node in nodes:
+        values = node.__dict__
+        for field in _BRANCHES[type(node)]:
+            value = values.get(field)
+            if isinstance(value, list):
+                for part in cast("list[object]", value):
+                    if isinstance(part, ast.AST):
+                        append(part)
+            elif isinstance(value, ast.AST):
+                append(value)
+    return nodes
 
 
 def bound_names(nodes: Iterable[ast.AST]) -> set[str]:

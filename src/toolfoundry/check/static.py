@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, cast
 import orjson
 from jsonschema_rs import Validator
 
-from toolfoundry.answers import equals, holds, spelling
+from toolfoundry.answers import equals, holds, rules_out, spelling
 from toolfoundry.check.report import Verdict
 from toolfoundry.check.source import Source, read_source
 from toolfoundry.sandbox import ALLOWED_IMPORTS
@@ -225,17 +225,21 @@ def _goldens(spec: EnvSpec, tools: Mapping[str, ReadTool]) -> Iterator[Verdict]:
         if source is None:
             yield Verdict("baked-answer", goal.tool, goal.id, skipped=UNREAD)
             continue
-        literal = next((str(value) for value in source.literals() if holds(goal.answer, str(value))), "")
+        literals = [str(value) for value in source.literals()]
+        nowhere = rules_out(goal.answer, "\n".join(literals))
+        literal = "" if nowhere else next((text for text in literals if holds(goal.answer, text)), "")
         yield Verdict("baked-answer", goal.tool, goal.id, literal, "an answer that is computed")
 
 
 def _documents(spec: EnvSpec) -> Iterator[Verdict]:
     texts = [(f"{tool.name}: {place}", text) for tool in spec.tools for place, text in document_texts(tool.signature)]
+    everything = "\n".join(text for _, text in texts)
     for goal in spec.goals:
         if not telling(goal.answer):
             yield Verdict("answer-in-document", goal.tool, goal.id, skipped=TOO_SHORT)
             continue
-        places = [] if is_choice(spec, goal) else [place for place, text in texts if holds(goal.answer, text)]
+        nowhere = is_choice(spec, goal) or rules_out(goal.answer, everything)
+        places = [] if nowhere else [place for place, text in texts if holds(goal.answer, text)]
         found = f"{spelling(goal.answer)!r} in {'; '.join(places)}" if places else ""
         yield Verdict("answer-in-document", goal.tool, goal.id, found, "to be had from the tool's result only")
 
