@@ -13,7 +13,7 @@ Not covered: judging whether an answer is true. A question without one gets the 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, NamedTuple, TypeVar, get_args
@@ -58,9 +58,9 @@ from toolfoundry.formats.questions import decomposition_from
 from toolfoundry.policies.openai import VENDOR_URL, OpenAIPolicy
 from toolfoundry.seeds import generator
 from toolfoundry.symbolic import resolve
-from toolfoundry.types import Message, Record, ScenarioKind, Tool
+from toolfoundry.types import EnvSpec, Message, Record, ScenarioKind, Tool
 
-__all__ = ["MOST_TOKENS", "LLMAuthor", "LLMConfig", "Usage"]
+__all__ = ["MOST_TOKENS", "LLMAuthor", "LLMConfig", "Usage", "pool_of"]
 
 MOST_TOKENS: dict[Stage, int] = {
     "decompose": 3000,
@@ -152,7 +152,7 @@ class LLMAuthor:
 
     Args:
         config: see `LLMConfig`.
-        pool: tools with source from which distractors are chosen, such as those of the package's demo environments.
+        pool: tools with source from which distractors are chosen (see `pool_of`).
         transport: where replies come from, in place of what the config says.
     Raises:
         InputError: a budget without prices, or an unusable address. MissingExtra: the SDK is not installed.
@@ -380,6 +380,11 @@ def _endpoint(config: LLMConfig) -> Endpoint:
 def _salt(brief: Brief, seed: int) -> str:
     """Equal questions share a reply; equal topics are to become different questions."""
     return str(seed) if brief.question is not None else f"{seed} {brief.origin} {brief.index}"
+
+
+def pool_of(environments: Iterable[EnvSpec]) -> list[Tool]:
+    """The tools of environments that can be distractors in others: those that need no state."""
+    return [tool for environment in environments if environment.state is None for tool in environment.tools]
 
 
 # --- what the model is shown ---------------------------------------------------------------------------------------

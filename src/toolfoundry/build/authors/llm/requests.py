@@ -7,7 +7,7 @@ ChatRequest ──► body() for an endpoint or a Batch line ──► ChatReply
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import orjson
@@ -15,7 +15,17 @@ from pydantic import JsonValue
 
 from toolfoundry.types import Completion, Record
 
-__all__ = ["MODES", "ChatMessage", "ChatReply", "ChatRequest", "Mode", "TokenField", "estimated_tokens", "reply_of"]
+__all__ = [
+    "MODES",
+    "ChatMessage",
+    "ChatReply",
+    "ChatRequest",
+    "Mode",
+    "TokenField",
+    "estimated_tokens",
+    "hash_of",
+    "reply_of",
+]
 
 Mode = Literal["json_schema", "json_object", "text"]
 MODES: tuple[Mode, ...] = ("json_schema", "json_object", "text")
@@ -68,8 +78,7 @@ class ChatRequest(Record):
     @property
     def hash(self) -> str:
         """64 hex digits; equal exactly for requests that are the same on the wire and have the same salt."""
-        canonical = orjson.dumps({"body": self.body(), "salt": self.salt}, option=orjson.OPT_SORT_KEYS)
-        return hashlib.sha256(canonical).hexdigest()
+        return hash_of(self.body(), self.salt)
 
     @property
     def prompt_tokens(self) -> int:
@@ -87,6 +96,12 @@ class ChatReply(Record):
     finish: Literal["stop", "length", "filter"] = "stop"
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+
+
+def hash_of(body: Mapping[str, Any], salt: str) -> str:
+    """The hash of a request that has this body."""
+    canonical = orjson.dumps({"body": body, "salt": salt}, option=orjson.OPT_SORT_KEYS)
+    return hashlib.sha256(canonical).hexdigest()
 
 
 def estimated_tokens(contents: Iterable[str]) -> int:
