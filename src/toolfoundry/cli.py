@@ -216,6 +216,75 @@ app.command(
     "[/cyan]",
 )(build)
 
+# --- inspect, stats --------------------------------------------------------------------------------------------------
+
+
+@app.command(epilog="Example: [cyan]toolfoundry inspect envs.jsonl 0[/cyan]")
+def inspect(
+    envs: Envs,
+    item: Annotated[str, typer.Argument(metavar="ID|INDEX", help="The beginning of an id, or a place from 0.")],
+    source: Annotated[bool, typer.Option(help="Show the tools' code.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Show one environment: question, steps, documents, code, gold trajectory, proof."""
+    from toolfoundry.show import print_environment
+
+    spec = _find(envs, item)
+    if as_json:
+        print_json(spec.model_dump(mode="json"))
+    else:
+        print_environment(spec, out, source=source)
+
+
+def _find(envs: Path, item: str) -> EnvSpec:
+    """The environment whose id begins with `item`, or the one at that place."""
+    at_place: EnvSpec | None = None
+    count = 0
+    for count, spec in enumerate(read(envs, EnvSpec), start=1):
+        if spec.id.startswith(item) and len(item) >= 4:
+            return spec
+        if item.isdigit() and count - 1 == int(item):
+            at_place = spec
+            if len(item) < 4:
+                break
+    if at_place is None:
+        raise InputError(f"{envs}: there is no environment {item!r}: expected an id or a place from 0 to {count - 1}")
+    return at_place
+
+
+@app.command(epilog="Example: [cyan]toolfoundry stats ours.jsonl ftrl.jsonl --html compare.html[/cyan]")
+def stats(
+    sets: Annotated[list[Path], typer.Argument(metavar="ENVS...", help="One set or several.", show_default=False)],
+    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write one page with plots.")] = None,
+    skip_bad: SkipBad = False,
+    as_json: AsJson = False,
+) -> None:
+    """Describe sets, or compare them side by side: sizes, schemas, diversity."""
+    from toolfoundry.stats.compare import compare_sets
+    from toolfoundry.stats.html import render_statistics, require_extras
+    from toolfoundry.stats.terminal import print_statistics
+
+    if html is not None:
+        require_extras()
+        separate(html, *sets)
+    problems = Problems()
+    names = [path.name for path in sets]
+    titles = names if len(set(names)) == len(names) else [str(path) for path in sets]
+    found = compare_sets(
+        {
+            title: read(path, EnvSpec, skip_bad=skip_bad, on_bad=problems)
+            for title, path in zip(titles, sets, strict=True)
+        }
+    )
+    if html is not None:
+        html.write_text(render_statistics(found), encoding="utf-8")
+    if as_json:
+        print_json([one.model_dump(mode="json") for one in found])
+    else:
+        print_statistics(found, out)
+    done_line(f"page written to {html}" if html else None, problems)
+
+
 # --- check, repair, prove ------------------------------------------------------------------------------------------
 
 
