@@ -184,6 +184,8 @@ class _Draft:
     def know(self, fact: Fact, subject: Node, **qualifiers: str | int | Node) -> Node:
         """The node of a fact, with its value. Qualifiers that are not given are drawn."""
         function = fact.function
+        if subject.fact is not None and turns(subject.fact, fact):
+            raise _Unfit
         if not qualifiers:
             qualifiers = self.qualifiers(fact)
         arguments: dict[str, JsonValue] = {function.inputs[0].name: subject.value}
@@ -258,7 +260,8 @@ class _Draft:
             options = self.pool.into.get(target, ())
             if target in self.pool.guests and self.rng.random() < 0.12:
                 options = self.pool.guests[target]
-            fact = self.pick([option for option in options if option.function.subject in reached])
+            back = path[-1] if path else None
+            fact = self.pick([f for f in options if f.function.subject in reached and not (back and turns(f, back))])
             path.append(fact)
             target = fact.function.subject
         node = start if start is not None else self.root(target)
@@ -574,6 +577,15 @@ _ODD_UNITS = {
     "duration": ("hour", "second", "week"),
     "temperature": ("fahrenheit",),
 }
+
+
+def turns(first: Fact, second: Fact) -> bool:
+    """Whether the second leads straight back to the type that the first came from ("the town of the theatre of A").
+
+    The facts of a world are invented one by one: it would be another town. People are so many that nobody expects one.
+    """
+    back = second.function.output.entity
+    return back == first.function.subject != "person" and first.function.output.entity != back
 
 
 def apart(nodes: Sequence[Node]) -> None:
