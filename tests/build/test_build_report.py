@@ -103,7 +103,14 @@ def test_rejects_times_and_rates_are_listed():
     assert re.search(r"write +0.0 +0 +– +0.0%", shown)
     assert re.search(r"wrong calls accepted +1 +4,000 +0.03% +0.00% to 0.14%", shown)
     assert re.search(r"right calls refused +0 +0 +–", shown)
-    assert re.search(r"spam +0 +– +–", shown)
+    assert re.search(r"spam +0 +– *\n", shown)
+
+
+def test_solve_f1_has_a_column_where_it_was_kept():
+    kept = (PanelScore(policy="gold", score=Metric(mean=1, stderr=0, n=2), solve_f1=Metric(mean=0.5, stderr=0, n=2)),)
+    assert re.search(r"gold +2 +1.000 +0.500", printed(report(panel=kept)))
+    assert "Solve-F1" in render_build_html(report(panel=kept))
+    assert "Solve-F1" not in printed(report()) + render_build_html(report())
 
 
 def test_an_unfinished_build_has_a_report():

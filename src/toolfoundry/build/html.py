@@ -39,6 +39,7 @@ def render_build_html(report: BuildReport) -> str:
         percent=percent,
         interval=interval,
         mean=mean,
+        solved=any(one.solve_f1 is not None for one in report.panel),
         seconds=sum(time.seconds for time in report.times) or 1.0,
         shapes=[(draw_shape(shape.nodes, shape.edges), shape.count) for shape in statistics.common_shapes],
         charts={title: getattr(statistics.overall, name) for name, title in MEANS.items()},

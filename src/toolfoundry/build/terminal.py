@@ -14,6 +14,14 @@ from toolfoundry.untrusted import visible
 
 __all__ = ["interval", "mean", "percent", "print_build_report"]
 
+_SHORT = {
+    "all": "all",
+    "single_hop": "single",
+    "parallel_single_hop": "single ∥",
+    "multi_hop": "multi",
+    "parallel_multi_hop": "multi ∥",
+}
+
 
 def print_build_report(report: BuildReport, console: Console) -> None:
     """Prints yields, rejects with an example each, times, rates, panel and means. Texts are never read as markup."""
@@ -27,6 +35,7 @@ def print_build_report(report: BuildReport, console: Console) -> None:
     if report.panel:
         console.print(_panel(report))
     console.print(_means(report))
+    console.print(_diversity(report))
     for note in report.notes:
         console.print(Text(visible(note, 400)), soft_wrap=True)
 
@@ -79,24 +88,28 @@ def _rates(report: BuildReport) -> Table:
 
 
 def _panel(report: BuildReport) -> Table:
-    table = _table("Scripted policies", "policy", "n", "mean score", "mean strict Solve-F1")
+    solved = any(one.solve_f1 is not None for one in report.panel)
+    table = _table("Scripted policies", "policy", "n", "mean score", *(["mean strict Solve-F1"] if solved else []))
     for one in report.panel:
-        table.add_row(Text(visible(one.policy, 40)), f"{one.score.n:,}", *(mean(m) for m in (one.score, one.solve_f1)))
+        means = [mean(one.score), *([mean(one.solve_f1)] if solved else [])]
+        table.add_row(Text(visible(one.policy, 40)), f"{one.score.n:,}", *means)
     return table
 
 
 def _means(report: BuildReport) -> Table:
-    table = _table("The set: means by scenario, and what is different", "")
     kinds = [part.scenario for part in report.statistics.scenarios]
-    for kind in kinds:
-        table.add_column(Text(visible(kind.replace("_", " "), 40)), justify="right")
-    shown = sections([report.statistics])
-    for section in shown:
+    table = _table("The set: means by scenario", "", *(_SHORT.get(kind, "unknown") for kind in kinds))
+    for section in sections([report.statistics]):
         if section.title in MEANS.values():
             table.add_row(section.title, *(row.cells[0].partition(" ")[0] for row in section.rows))
-    for row in shown[-1].rows:
+    return table
+
+
+def _diversity(report: BuildReport) -> Table:
+    table = _table("How many different", "", "")
+    for row in sections([report.statistics])[-1].rows:
         if row.sized:  # the totals
-            table.add_row(f"Different {row.label}", row.cells[0])
+            table.add_row(row.label, row.cells[0])
     return table
 
 

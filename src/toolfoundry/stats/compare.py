@@ -142,8 +142,8 @@ def _diversity(sets: Sequence[SetStatistics]) -> Section:
         rows.append(_row(title, (one.total if one else None for one in found), "{:,}", sized=True))
         points = [1_000] if common in (None, 1_000) else [common, 1_000] if common < 1_000 else [1_000, common]
         for point in points:
-            if any(one and point in one.after for one in found):
-                values = [one.after.get(point) if one else None for one in found]
+            values = [one.after.get(point) if one else None for one in found]
+            if any(values) and values != list(rows[-1].values):
                 rows.append(_row(f"  among the first {point:,} environments", values, "{:,}"))
     return Section("Diversity", "different ones", rows)
 
