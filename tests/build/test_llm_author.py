@@ -19,13 +19,12 @@ from toolfoundry.build.scaling import Scaling
 from toolfoundry.errors import BudgetExceeded, EndpointError, InputError
 from toolfoundry.types import SubQuestion, Tool, ToolSchema
 
+ANSWER = {"type": "text", "value": "Ilva Roe"}
 GOOD = json.dumps(
     {
         "question": "Who built the Amber Gate?",
-        "steps": [
-            {"id": "s1", "question": "Who built the Amber Gate?", "answer": {"type": "text", "value": "Ilva Roe"}}
-        ],
-        "answer": {"type": "text", "value": "Ilva Roe"},
+        "steps": [{"id": "s1", "question": "Who built the Amber Gate?", "answer": ANSWER}],
+        "answer": ANSWER,
         "final": {"operation": "answer", "arguments": {"value": {"$answer": "s1"}}},
     }
 )
