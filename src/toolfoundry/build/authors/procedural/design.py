@@ -8,6 +8,7 @@ A `Site` is what a facet has to know of the tool that it is put into.
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Mapping
 from functools import lru_cache
@@ -15,9 +16,22 @@ from typing import Literal, NamedTuple
 
 from pydantic import JsonValue
 
-from toolfoundry.build.authors.procedural.plan import Function
+from toolfoundry.build.authors.procedural.plan import Function, Input
+from toolfoundry.computations import COMPUTATIONS
 
-__all__ = ["Column", "Design", "Form", "Part", "Phase", "Result", "Site", "key_of", "literal", "result_kind"]
+__all__ = [
+    "Column",
+    "Design",
+    "Form",
+    "Part",
+    "Phase",
+    "Result",
+    "Site",
+    "inputs_of",
+    "key_of",
+    "literal",
+    "result_kind",
+]
 
 Result = Literal["name", "number", "year", "date", "text", "boolean", "list", "mixed"]
 Phase = Literal["record", "number", "added", "text", "dressed", "output"]
@@ -119,6 +133,20 @@ class Design(NamedTuple):
         return self.aspects[self.aspect]
 
 
+@lru_cache(maxsize=1024)
+def inputs_of(function: Function) -> tuple[Input, ...]:
+    """The inputs of a function; a computation over real numbers takes them where the world only has whole ones."""
+    if not function.computation:
+        return function.inputs
+    hints = inspect.get_annotations(COMPUTATIONS[function.computation].function)
+    return tuple(
+        given._replace(value=given.value._replace(kind="number"))
+        if given.value.kind == "integer" and "float" in str(hints[given.name])
+        else given
+        for given in function.inputs
+    )
+
+
 @lru_cache(maxsize=4096)
 def key_of(noun: str) -> str:
     """A noun as a field or parameter name.
@@ -151,7 +179,9 @@ def result_kind(function: Function) -> Result:
 def literal(value: JsonValue) -> str:
     """A JSON value as Python writes it, with double quotes."""
     if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+        if "\\" in value or '"' in value or "\n" in value:
+            value = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+        return f'"{value}"'
     if isinstance(value, list):
         return "[" + ", ".join(map(literal, value)) + "]"
     if isinstance(value, dict):

@@ -147,7 +147,10 @@ def to_document(design: Design) -> ToolSchema:
     for part in design.parts:
         properties[part.name] = cast("JsonValue", part.schema)
     parameters: dict[str, JsonValue] = {"type": "object", "properties": properties, "required": required}
-    return ToolSchema(name=design.name, description=design.description, parameters=parameters, output=_output(design))
+    # not validated again: it is made of plain values, and there are many
+    return ToolSchema.model_construct(
+        name=design.name, description=design.description, parameters=parameters, output=_output(design)
+    )
 
 
 def _output(design: Design) -> dict[str, JsonValue]:

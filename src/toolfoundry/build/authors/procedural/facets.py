@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import datetime
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import NamedTuple, cast
 
 from pydantic import JsonValue
@@ -23,7 +23,7 @@ from toolfoundry.build.authors.procedural.design import Column, Part, Phase, Sit
 __all__ = ["FACETS", "Facet", "fill", "make_part", "units"]
 
 Chosen = tuple[Column, ...]
-Drawn = Callable[[Site, random.Random, frozenset[str]], Chosen | None]
+Drawn = Callable[[Site, random.Random, Set[str]], Chosen | None]
 Witness = JsonValue | Callable[[Site, Sequence[str], Chosen], JsonValue]
 
 
@@ -59,10 +59,8 @@ class Facet(NamedTuple):
         return self.group or self.id
 
 
-def make_part(facet: Facet, site: Site, rng: random.Random, taken: frozenset[str]) -> Part | None:
-    """The facet as a parameter of one tool; None where it does not fit, or its names are taken."""
-    if not facet.when(site):
-        return None
+def make_part(facet: Facet, site: Site, rng: random.Random, taken: Set[str]) -> Part | None:
+    """The facet as a parameter of a tool that it fits (`when`); None where its names are taken, or it needs more."""
     chosen = facet.columns(site, rng, taken) if facet.columns else ()
     if chosen is None:
         return None
@@ -237,35 +235,36 @@ def _list(site: Site) -> bool:
 
 
 def _alternative(site: Site) -> bool:
-    return site.table and site.kind in ("name", "number", "year", "date", "text")
+    """The value can have been another one: of a choice there are too few."""
+    return site.table and (site.kind in ("name", "number", "year", "date") or site.function.output.kind == "text")
 
 
 # --- columns -------------------------------------------------------------------------------------------------------
 
 
 def _options(name: str, *options: str) -> Drawn:
-    def columns(_: Site, rng: random.Random, taken: frozenset[str]) -> Chosen | None:
+    def columns(_: Site, rng: random.Random, taken: Set[str]) -> Chosen | None:
         return None if name in taken else (Column(name, "option", rng.choice(options), options),)
 
     return columns
 
 
 def _one(name: str, kind: str, base: JsonValue = None) -> Drawn:
-    def columns(_: Site, __: random.Random, taken: frozenset[str]) -> Chosen | None:
+    def columns(_: Site, __: random.Random, taken: Set[str]) -> Chosen | None:
         return None if name in taken else (Column(name, kind, base),)  # pyright: ignore[reportArgumentType]
 
     return columns
 
 
 def _earlier(*more: Column) -> Drawn:
-    def columns(_: Site, __: random.Random, taken: frozenset[str]) -> Chosen | None:
+    def columns(_: Site, __: random.Random, taken: Set[str]) -> Chosen | None:
         return None if "earlier" in taken else (Column("earlier", "earlier"), *more)
 
     return columns
 
 
 def _other_facts(least: int, most: int) -> Drawn:
-    def columns(site: Site, rng: random.Random, taken: frozenset[str]) -> Chosen | None:
+    def columns(site: Site, rng: random.Random, taken: Set[str]) -> Chosen | None:
         free = [(key, f) for f in site.others if (key := key_of(f.noun)) not in taken and key != site.key]
         free = list(dict(free).items())
         if len(free) < least:
@@ -1271,7 +1270,7 @@ def _range_fields(low: str, high: str, kind: str, what: str) -> Callable[[Site, 
     return fields
 
 
-def _two_categories(_: Site, rng: random.Random, taken: frozenset[str]) -> Chosen | None:
+def _two_categories(_: Site, rng: random.Random, taken: Set[str]) -> Chosen | None:
     free = [entry for entry in _CATEGORIES if entry[0] not in taken]
     if len(free) < 2:
         return None

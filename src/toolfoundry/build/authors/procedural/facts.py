@@ -19,7 +19,7 @@ from toolfoundry.build.authors.procedural.sources import Table
 
 __all__ = ["Facts"]
 
-_FILLERS, _SPARE = 12, 5
+_FEW, _FILLERS, _SPARE = 3, 10, 4
 
 
 class Facts:
@@ -27,16 +27,22 @@ class Facts:
 
     def __init__(self, plan: Plan) -> None:
         self.world = plan.world
-        self.goldens = {_plain(part) for step in plan.decomposition.steps for part in _parts(step.answer.value)}
+        self.goldens = {str(part) for step in plan.decomposition.steps for part in _parts(step.answer.value)}
         self.gold_functions = {lookup.function.id for lookup in plan.lookups}
         self._values: dict[tuple[str | int | float, ...], JsonValue] = {}
         self._names: dict[str, tuple[str, ...]] = {}
 
     def others(self, kind: str) -> tuple[str, ...]:
         """Entities of a type that the scenario does not use: those for rows, then spare ones for earlier values."""
-        if kind not in self._names:
+        if len(self._names.get(kind, ())) <= _FEW:
             self._names[kind] = tuple(self.world.entities(kind, _FILLERS + _SPARE, "table"))
         return self._names[kind]
+
+    def few(self, kind: str) -> tuple[str, ...]:
+        """The first of them: most candidates for distractors never get a table."""
+        if kind not in self._names:
+            self._names[kind] = tuple(self.world.entities(kind, _FEW, "table"))
+        return self._names[kind][:_FEW]
 
     def value(self, function: Function, arguments: Mapping[str, JsonValue]) -> JsonValue:
         """What the function gives."""
@@ -51,11 +57,13 @@ class Facts:
 
     def is_golden(self, value: JsonValue) -> bool:
         """Whether a value is an answer of the scenario."""
-        return any(_plain(part) in self.goldens for part in _parts(value))
+        if isinstance(value, list):
+            return any(str(part) in self.goldens for part in value)
+        return str(value) in self.goldens
 
     def example(self, function: Function, rng: random.Random) -> dict[str, JsonValue]:
         """Inputs of a fact that the scenario does not use, and whose value is no golden."""
-        for entity in self.others(function.subject)[:_FILLERS]:
+        for entity in self.few(function.subject):
             arguments: dict[str, JsonValue] = {function.inputs[0].name: entity}
             arguments |= {given.name: self.qualifier(given, rng) for given in function.inputs[1:]}
             if not self.is_golden(self.value(function, arguments)):
@@ -67,7 +75,7 @@ class Facts:
         value = given.value
         match value.kind:
             case "entity":
-                return rng.choice(self.others(value.entity)[:_FILLERS])
+                return rng.choice(self.few(value.entity))
             case "choice":
                 return rng.choice(value.choices)
             case "boolean":
@@ -93,7 +101,7 @@ class Facts:
         used = {str(call[inputs[0]]) for call in calls}
         known = [name for name in self.world.known(function.subject) if name not in used]
         entities = [*known[:3], *(name for name in self.others(function.subject)[:_FILLERS] if name not in used)]
-        size = max(8, len(calls) + 3) + rng.randrange(2)
+        size = max(8, len(calls) + 2) + rng.randrange(2)
         if len(inputs) > 1:
             calls += [self._again(function, call, rng) for call in calls[:3]]
         calls += [
@@ -103,8 +111,10 @@ class Facts:
         rows: list[Mapping[str, JsonValue]] = []
         seen: set[tuple[str, ...]] = set()
         for call in calls:
+            if len(rows) >= size:
+                break
             key = _key(call)
-            if len(rows) >= size or key in seen:
+            if key in seen:
                 continue
             seen.add(key)
             row = dict(call)
@@ -126,7 +136,7 @@ class Facts:
         return {**call, **more}
 
     def _tells(self, row: Mapping[str, JsonValue], inputs: Sequence[str]) -> bool:
-        return any(self.is_golden(value) for key, value in row.items() if key not in inputs)
+        return any(str(value) in self.goldens for key, value in row.items() if key not in inputs)
 
     def _cell(
         self, column: Column, design: Design, row: Mapping[str, JsonValue], is_base: bool, rng: random.Random
@@ -170,9 +180,3 @@ def _key(call: Mapping[str, JsonValue]) -> tuple[str, ...]:
 
 def _parts(value: JsonValue) -> Sequence[JsonValue]:
     return value if isinstance(value, list) else [value]
-
-
-def _plain(value: JsonValue) -> str | float:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    return str(value).casefold()

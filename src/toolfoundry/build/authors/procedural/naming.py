@@ -95,8 +95,8 @@ def _wide_name(functions: Sequence[Function], selector: str, rng: random.Random)
         return f"{rng.choice(_COMPUTES)}_{noun}{tail}" if pattern == 1 else f"{adjective}{function.domain}_{noun}_tool"
     if selector:
         group = rng.choice(_GROUPS)
-        if rng.random() < 0.3:
-            other = key_of(functions[-1].noun)
+        other = next((key_of(f.noun) for f in functions[::-1] if f != function), "")
+        if other and rng.random() < 0.3:
             return f"{subject}_{noun}_and_{other}_{rng.choice(_AGENTS)}"
         if rng.random() < 0.3:
             return f"{rng.choice(_VERBS)}_{subject}_{group}"

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from pydantic import JsonValue
 
-from toolfoundry.build.authors.procedural.design import Design, literal
+from toolfoundry.build.authors.procedural.design import Design, inputs_of, literal
 from toolfoundry.build.authors.procedural.plan import Input
 from toolfoundry.computations import COMPUTATIONS
 
@@ -61,6 +61,7 @@ class _Style(NamedTuple):
     arguments: bool
     grouped: bool
     comments: bool
+    terse: bool
     table: str
     row: str
     value: str
@@ -85,7 +86,8 @@ def write_source(design: Design, table: Table | None, limits: Limits, rng: rando
     body += _ending(design, adds)
     pairs = _pairs(design, table, style) if table else ""
     subject = design.forms[0].name
-    text = "\n".join(_failing(body, style.raises))
+    lines = [*_failing(body, style.raises)]
+    text = "\n".join(_terse(lines) if style.terse else lines)
     for token, meaning in (
         ("PAIRS", pairs),
         ("$v", style.value),
@@ -115,16 +117,18 @@ def _style(design: Design, table: Table | None, rng: random.Random) -> _Style:
     if several:
         layouts = ("records", "tuples", "tuples")
     elif rich:
-        layouts = ("records", "tuples", "tuples", "mapping")
+        wide = table is not None and len(table.columns) > 5
+        layouts = ("tuples",) if wide else ("records", "tuples", "mapping")
     else:
         layouts = ("mapping", "mapping", "pairs", "parallel")
     return _Style(
         raises=rng.random() < 0.5,
         layout=rng.choice(layouts),
-        hints=rng.random() < 0.5,
-        arguments=rng.random() < 0.12,
+        hints=rng.random() < 0.4,
+        arguments=rng.random() < 0.1,
         grouped=rng.random() < 0.75,
         comments=rng.random() < 0.3,
+        terse=rng.random() < 0.6,
         table=free("table", "records", "register", "entries", "data", "catalogue", "listing"),
         row=free("row", "entry", "record", "match", "found"),
         value=free("value", "answer", "result", "outcome"),
@@ -184,7 +188,7 @@ def _first_sentence(text: str) -> str:
 
 
 def _checks(design: Design, style: _Style) -> Iterator[str]:
-    for form, given in zip(design.forms, design.function.inputs, strict=True):
+    for form, given in zip(design.forms, inputs_of(design.function), strict=True):
         yield from _check_input(form.name, form.way, given)
     if design.selector:
         yield f"if {design.selector} not in ({', '.join(map(literal, design.keys))}):"
@@ -194,12 +198,18 @@ def _checks(design: Design, style: _Style) -> Iterator[str]:
     if style.comments and plain:
         yield "# optional arguments"
     if style.grouped and len(plain) > 1:
-        checks = [f'("{part.name}", {part.name}, {_KINDS[part.kind][0]}, "{_KINDS[part.kind][1]}")' for part in plain]
-        yield "for label, given, kind, words in ("
-        yield from _packed(checks, 4)
-        yield "):"
-        yield "    if given is not None and not isinstance(given, kind):"
-        yield '        fail f"{label} must be {words}"'
+        checks = [f'("{part.name}", {part.name}, {_KINDS[part.kind][0]})' for part in plain if part.kind != "number"]
+        line = f"for label, given, kind in ({', '.join(checks)},):"
+        if len(line) > _WIDTH:
+            yield "for label, given, kind in ("
+            yield from _packed(checks, 4)
+            yield "):"
+        elif checks:
+            yield line
+        if checks:
+            yield "    if given is not None and not isinstance(given, kind):"
+            yield '        fail f"{label} must be of type {kind.__name__}"'
+        yield from (line for part in plain if part.kind == "number" for line in _check_kind("number", [part.name]))
     else:
         for kind in dict.fromkeys(part.kind for part in plain):
             same = [part.name for part in plain if part.kind == kind]
@@ -406,12 +416,12 @@ def _calculation(design: Design, style: _Style, limits: Limits) -> Iterator[str]
     for form, given in inputs:
         kind = given.value.kind
         if limits.highest and kind in ("number", "integer", "numbers"):
-            items = form.name if kind == "numbers" else f"[{form.name}]"
-            yield f"if any(abs(number) > {limits.highest:g} for number in {items}):"
+            many = f"any(abs(number) > {limits.highest:g} for number in {form.name})"
+            yield f"if {many if kind == 'numbers' else f'abs({form.name}) > {limits.highest:g}'}:"
             yield f'    fail "{form.name}: numbers up to {limits.highest:g} are accepted"'
         if limits.first and kind in ("date", "dates"):
-            items = form.name if kind == "dates" else f"[{form.name}]"
-            yield f'if any(day < "{limits.first}" for day in {items}):'
+            many = f'any(day < "{limits.first}" for day in {form.name})'
+            yield f"if {many if kind == 'dates' else f'{form.name} < {literal(str(limits.first))}'}:"
             yield f'    fail "{form.name}: dates from the year {limits.first} on are accepted"'
     name = function.computation
     yield ""
@@ -457,3 +467,23 @@ def _failing(lines: Sequence[str], raises: bool) -> Iterator[str]:
                 yield f"{indent}raise ValueError({message})" if raises else f'{indent}return {{"error": {message}}}'
             else:
                 yield part
+
+
+def _terse(lines: Sequence[str]) -> list[str]:
+    """Short conditions with one statement on one line."""
+    short: list[str] = []
+    place = 0
+    while place < len(lines):
+        line = lines[place]
+        short.append(line)
+        place += 1
+        if not line.lstrip().startswith("if ") or not line.endswith(":") or place == len(lines):
+            continue
+        indent = len(line) - len(line.lstrip())
+        statement, after = lines[place], lines[place + 1] if place + 1 < len(lines) else ""
+        alone = len(after) - len(after.lstrip()) <= indent and not after.lstrip().startswith(("el", "except"))
+        simple = not statement.rstrip().endswith((":", "{", "(", "["))
+        if alone and simple and len(line) + len(statement.lstrip()) < 108:
+            short[-1] = f"{line} {statement.lstrip()}"
+            place += 1
+    return short

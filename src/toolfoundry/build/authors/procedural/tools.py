@@ -7,6 +7,7 @@ one a step     merged         expanded,   other facts,      sources and
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import NamedTuple, cast
 
 from pydantic import JsonValue
 
-from toolfoundry.build.authors.procedural.design import Design, Form, Part, Site, key_of, result_kind
+from toolfoundry.build.authors.procedural.design import Design, Form, Part, Site, inputs_of, key_of, result_kind
 from toolfoundry.build.authors.procedural.documents import plain_form, retyped_form, written
 from toolfoundry.build.authors.procedural.facets import FACETS, Facet, make_part
 from toolfoundry.build.authors.procedural.facts import Facts
@@ -35,15 +36,15 @@ __all__ = ["Toolsmith", "Workpiece"]
 
 # How often a kind of optional parameter is drawn, at retype level 2; tuned to the published test set's counts.
 _WEIGHTS = {
-    "boolean": 24.5,
+    "boolean": 20.5,
     "enum": 29.0,
-    "text": 29.5,
+    "text": 33.0,
     "date": 2.4,
-    "code": 0.6,
-    "object": 3.9,
-    "number": 4.4,
-    "array": 1.9,
-    "integer": 4.6,
+    "code": 0.4,
+    "object": 4.2,
+    "number": 3.6,
+    "array": 2.9,
+    "integer": 2.6,
 }
 _TEXTS = ("text", "date")
 _SPREAD = 1.7  # standard deviation of a tool's number of parameters
@@ -122,7 +123,7 @@ class Toolsmith:
             keys=(_key(function),),
             selector="",
             selector_text="",
-            forms=tuple(plain_form(given) for given in function.inputs),
+            forms=tuple(plain_form(given) for given in inputs_of(function)),
             parts=(),
             record=False,
             base=self._inputs[place],
@@ -239,7 +240,9 @@ class Toolsmith:
         rng.shuffle(order)
         aspects, keys = [aspects[i] for i in order], [keys[i] for i in order]
         alone = len(function.inputs) == 1
-        forms = [retyped_form(given, scaling.retype, given.name in carried, alone, rng) for given in function.inputs]
+        forms = [
+            retyped_form(given, scaling.retype, given.name in carried, alone, rng) for given in inputs_of(function)
+        ]
         if not function.computation and selector and selector in {form.name for form in forms}:
             selector = _free(_SELECTORS, {form.name for form in forms} | set(keys), rng)
         name, description = design.name, design.description
@@ -289,10 +292,7 @@ class Toolsmith:
         required = len(design.forms) + bool(design.selector)
         wanted = _parameters(self.profile.parameters, scaling, rng) - required
         site = self._site(design, rng)
-        share = (0.0, 0.43, 1.0, 1.5)[scaling.retype]
-        weights = {kind: weight * (1 if kind in _TEXTS else share) for kind, weight in _WEIGHTS.items()}
-        if not share:
-            weights["date"] = 0
+        kinds, chances = _chances(scaling.retype)
         taken = (
             {form.name for form in design.forms} | set(design.keys) | {given.name for given in design.function.inputs}
         )
@@ -300,18 +300,20 @@ class Toolsmith:
         taken |= {"candidates", "expected", "datetime", "json", "re", "field", "value", design.function.computation}
         groups: set[str] = set()
         parts: list[Part] = []
-        kinds, chances = list(weights), list(weights.values())
+        fitting: dict[str, list[Facet]] = {}
         misses = 0
-        while len(parts) < wanted and misses < 60:
-            kind = rng.choices(kinds, chances)[0]
-            facet = rng.choice(_BY_KIND[kind])
-            part = None if facet.excludes in groups else make_part(facet, site, rng, frozenset(taken))
-            if part is None:
+        while len(parts) < wanted and misses < 40:
+            kind = rng.choices(kinds, cum_weights=chances)[0]
+            if kind not in fitting:
+                fitting[kind] = [facet for facet in _BY_KIND[kind] if facet.when(site)]
+            facet = rng.choice(fitting[kind]) if fitting[kind] else None
+            part = make_part(facet, site, rng, taken) if facet and facet.excludes not in groups else None
+            if facet is None or part is None:
                 misses += 1
                 continue
             groups.add(facet.excludes)
             taken.add(part.name)
-            taken |= {column.name for column in part.columns}
+            taken.update(column.name for column in part.columns)
             parts.append(part)
         rng.shuffle(parts)
         return tuple(parts)
@@ -334,7 +336,7 @@ class Toolsmith:
             others=tuple(other for other in others if key_of(other.noun) not in free),
             record=design.record,
             table=not function.computation,
-            peers=tuple(self.facts.others(function.subject)[1:3]) if not function.computation else (),
+            peers=tuple(self.facts.few(function.subject)[1:3]) if not function.computation else (),
         )
 
     def _value(self, design: Design) -> JsonValue:
@@ -362,7 +364,7 @@ class Toolsmith:
     def _extend(self, scaling: Scaling, needed: int) -> dict[str, Design]:
         rng = self._rng("distractors", *_levels(scaling))
         taken = {design.name for design in self.scaled(scaling).designs}
-        near, far = self._pools(rng)
+        near, far = self._pools()
         found: dict[str, Design] = {}
         number = 0
         used: set[str] = set()
@@ -380,7 +382,7 @@ class Toolsmith:
                 found[design.name] = design
         return found
 
-    def _pools(self, rng: random.Random) -> tuple[list[Function], list[Function]]:
+    def _pools(self) -> tuple[list[Function], list[Function]]:
         """Functions about the types and domains of the scenario, and all others; none that a step asks for."""
         lookups = self.plan.lookups
         subjects = {look.function.subject for look in lookups} | {look.function.output.entity for look in lookups}
@@ -390,12 +392,8 @@ class Toolsmith:
         for function in self.plan.world.all_functions():
             if function.id in self.facts.gold_functions:
                 continue
-            if function.computation:
-                (near if function.domain in domains else far).append(function)
-            else:
-                (near if function.subject in subjects else far).append(function)
-        rng.shuffle(near)
-        rng.shuffle(far)
+            close = function.domain in domains if function.computation else function.subject in subjects
+            (near if close else far).append(function)
         return near, far
 
     def _pick(self, pool: list[Function], required: int, used: set[str], rng: random.Random) -> Function | None:
@@ -423,7 +421,7 @@ class Toolsmith:
             keys=(_key(function),),
             selector="",
             selector_text="",
-            forms=tuple(plain_form(given) for given in function.inputs),
+            forms=tuple(plain_form(given) for given in inputs_of(function)),
             parts=(),
             record=False,
             base=base,
@@ -453,9 +451,9 @@ class Toolsmith:
                     f"{rng.randint(1905, 2015)}-{rng.randint(1, 12):02d}-{rng.randint(1, 28):02d}" for _ in range(3)
                 ]
             case "names":
-                return [*rng.sample(self.facts.others("person"), 3)]
+                return [*rng.sample(self.facts.few("person"), 3)]
             case "text":
-                return rng.choice(self.facts.others("person"))
+                return rng.choice(self.facts.few("person"))
             case _:
                 return self.facts.qualifier(given, rng)
 
@@ -503,7 +501,7 @@ class Toolsmith:
             arguments[design.selector] = design.keys[design.aspect]
             variants[design.selector] = next(key for i, key in enumerate(design.keys) if i != design.aspect)
         variants |= {part.name: part.witness for part in design.parts}
-        return Trial(tool=design.name, arguments=arguments, variants=variants)
+        return Trial.model_construct(tool=design.name, arguments=arguments, variants=variants)
 
     def _elsewhere(self, design: Design, given: Input) -> JsonValue:
         """Another value of one input, with which the call gives something else, or an error."""
@@ -539,6 +537,16 @@ class Toolsmith:
 
 
 # --- words and numbers -----------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=8)
+def _chances(retype: int) -> tuple[list[str], list[float]]:
+    """The kinds of optional parameters, and their weights added up."""
+    share = (0.0, 0.43, 1.0, 1.5)[retype]
+    weights = {kind: weight * (1 if kind in _TEXTS else share) for kind, weight in _WEIGHTS.items()}
+    if not share:
+        weights["date"] = 0
+    return list(weights), list(itertools.accumulate(weights.values()))
 
 
 def _levels(scaling: Scaling) -> tuple[str, ...]:
