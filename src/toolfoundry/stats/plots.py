@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from toolfoundry.page import Drawing, require_extra
-from toolfoundry.stats.records import Distinct, SetStatistics
+from toolfoundry.stats.records import CHECKPOINTS, Distinct, SetStatistics
 
 __all__ = ["COLOURS", "draw"]
 
@@ -95,8 +95,9 @@ def _growth(title: str, counts: Sequence[Distinct], sizes: Sequence[int]) -> Dra
         axes.plot(xs, [points[x] for x in xs], color=colour, marker="o", markersize=3.5, linewidth=1.6)
     if any(sizes):
         axes.set_xscale("log")
-    axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.xaxis.set_minor_formatter("")
+        ticks = [point for point in CHECKPOINTS if point <= max(sizes)][-7:] or [max(sizes)]
+        axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+        axes.set_xticks([], minor=True)
     axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.set_ylim(bottom=0)
     axes.set_xlabel("environments")
