@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -141,7 +141,6 @@ def build(
     chosen = with_knobs(PROFILES[profile], knobs)
     options: dict[str, JsonValue] = {
         "author": author,
-        "profile": chosen.model_dump(mode="json"),
         "seed": seed,
         "exclude": [str(path) for path in exclude or ()],
     }
@@ -153,7 +152,7 @@ def build(
     if author == "procedural":
         if questions or topics:
             raise InputError("the procedural author invents its questions: --questions and --topics need --author llm")
-        options |= {"split": split}
+        options |= {"profile": chosen.model_dump(mode="json"), "split": split}
         recipe = Recipe(profile=chosen, seed=seed, split=split)
         given = read(drafts, _draft(), skip_bad=skip_bad, on_bad=problems) if drafts else None
         wanted = count if count is not None else None if drafts else 100
@@ -182,6 +181,7 @@ def build(
                 "budget": budget,
             }
         )
+        options |= {"scaling": chosen.scaling.model_dump(mode="json")}
         options |= {"llm": config.model_dump(mode="json"), "input": str(questions or topics or drafts)}
         session = _WithModel(config, _given(questions, topics, drafts, skip_bad, problems), _pool(pool), chosen, count)
         if dry_run:
@@ -313,7 +313,7 @@ class _WithModel:
         usage = author.usage()
         self._about = {
             "prompts": dict(author.prompt_hashes()),
-            "usage": {**usage._asdict(), "spent": usage.spent._asdict()},
+            "usage": {**usage._asdict(), "spent": usage.spent.model_dump()},
         }
         err.print(escape(str(usage)), highlight=False, soft_wrap=True)
 
@@ -325,11 +325,13 @@ class _WithModel:
 
     def estimate(self, as_json: bool) -> None:
         """Prints what building all items would take."""
-        from toolfoundry.build.authors.llm import estimate
+        from toolfoundry.build.authors.llm.estimate import estimate
+        from toolfoundry.build.draft import Draft
 
-        found = estimate(list(islice(self.given, self.count)), self.config)
+        items = islice(self.given, self.count)
+        found = estimate((item.brief if isinstance(item, Draft) else item for item in items), self.config.prices)
         if as_json:
-            print_json(found.model_dump(mode="json"))
+            print_json({"items": found.items, "stages": [stage._asdict() for stage in found.stages]})
         else:
             out.print(escape(str(found)), highlight=False)
 
@@ -361,10 +363,10 @@ def _given(
 
 def _pool(path: Path | None) -> list[Tool]:
     """Tools with source: of the named environments, or of those in the package."""
+    from toolfoundry.build.authors.llm import pool_of
     from toolfoundry.demo import environments
 
-    specs: Iterable[EnvSpec] = environments() if path is None else read(path, EnvSpec)
-    return list(chain.from_iterable(spec.tools for spec in specs if spec.state is None))
+    return pool_of(environments() if path is None else read(path, EnvSpec))
 
 
 # --- drafts, resuming, showing ---------------------------------------------------------------------------------------

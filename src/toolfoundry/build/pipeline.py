@@ -200,7 +200,8 @@ async def build_with(
             return None
 
     pending = 0
-    async with contextlib.aclosing(_in_order(given, one, concurrency)) as results:
+    at_once = concurrency if count is None else min(concurrency, count)
+    async with contextlib.aclosing(_in_order(given, one, at_once)) as results:
         async for packed in results:
             if packed is None:
                 pending += 1
@@ -208,8 +209,8 @@ async def build_with(
                 ledger.take(packed)
                 if on_progress is not None:
                     on_progress(ledger.counts)
-                if count is not None and ledger.accepted >= count:
-                    break
+            if count is not None and ledger.accepted + pending >= count:
+                break
     return pending
 
 
