@@ -526,7 +526,7 @@ class _Draft:
             if draw < 0.35 and steps >= 5:
                 many = self.rng.choice((2, 3)) if steps >= 7 else 2
                 parts = self.split(steps, many)
-                return _Drawn([self.chain(part, joins=0.15) for part in parts], None)
+                return _Drawn([self.chain(part, joins=0.2) for part in parts], None)
             if draw < 0.42 and steps >= 4:
                 return _Drawn([self.dated(steps)], None)
             if draw < 0.7:
@@ -546,14 +546,14 @@ class _Draft:
         first = self.one(options)
         chosen = [first if same else self.rng.choice(options) for _ in range(many)]
         parts = self.split(steps, many)
-        return [self.measured(fact, part, joins=0.15) for fact, part in zip(chosen, parts, strict=True)], unit
+        return [self.measured(fact, part, joins=0.2) for fact, part in zip(chosen, parts, strict=True)], unit
 
     def _choice_by_model(self, steps: int) -> _Drawn:
         """Entities at the end of chains, and a fact about each by which the model chooses one or ranks all."""
         by = self.one([f for f in self.pool.attributes if f.more and f.function.subject in self.pool.into])
         many = 3 if steps >= 8 and self.rng.random() < 0.5 else 2
         parts = self.split(steps - many, many)
-        options = [self.entity(by.function.subject, part, joins=0.15) for part in parts]
+        options = [self.entity(by.function.subject, part, joins=0.2) for part in parts]
         node = self.compared(options, by)
         values = node.arguments["dates" if "dates" in node.arguments else "values"]
         assert isinstance(values, list)
