@@ -140,6 +140,19 @@ def test_a_budget_holds_for_waves(tmp_path):
     assert 0 < written.requests < len(ITEMS)
 
 
+def test_a_run_that_ends_early_leaves_its_wave(tmp_path):
+    """Closing the author writes what was collected, if nobody has asked for it."""
+
+    async def main():
+        config = LLMConfig(model="m", cache=tmp_path / "c.sqlite", batch_dir=tmp_path / "batch")
+        async with LLMAuthor(config) as author:
+            await author.decompose(ITEMS[0].brief)
+
+    with pytest.raises(Pending):
+        asyncio.run(main())
+    assert len((tmp_path / "batch" / "wave-0001.input.jsonl").read_text().splitlines()) == 1
+
+
 def test_requests_for_the_vendor_have_its_names(tmp_path):
     """Without another address the limit is sent as `max_completion_tokens`, and JSON is asked for by schema."""
     _, written, _ = wave(tmp_path)

@@ -96,7 +96,9 @@ class BatchFiles:
         raise Pending(key)
 
     async def aclose(self) -> None:
-        """Nothing is open: a wave that was collected is written by `write`."""
+        """Writes what was collected and not written: a run that ends early, by its budget say, leaves its wave too."""
+        if self._collected:
+            self.write()
 
     def write(self) -> Wave:
         """Writes what was collected as the next wave: one file, or more where it is too large for one."""

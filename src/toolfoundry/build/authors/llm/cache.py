@@ -125,12 +125,13 @@ class ReplyCache:
                 self._add(repeated=1, estimated=1, prompt_tokens=estimate, completion_tokens=most)
             else:
                 self._db.execute("INSERT INTO sent VALUES (?, ?, ?)", (request.hash, estimate, most))
+                self._add(open=1, open_prompt_tokens=estimate, open_completion_tokens=most)
 
     def put(self, key: str, reply: ChatReply, prompt_tokens: int) -> None:
         """Keeps the reply to the request of that hash; the first one stays. prompt_tokens: if the server told none."""
         prompt, completion = reply.prompt_tokens, reply.completion_tokens
         with self._transaction():
-            self._db.execute("DELETE FROM sent WHERE hash = ?", (key,))
+            self._landed(key)
             kept = self._db.execute(
                 "INSERT OR IGNORE INTO replies VALUES (?, ?, ?, ?, ?)",
                 (key, reply.text, reply.finish, prompt, completion),
@@ -146,7 +147,7 @@ class ReplyCache:
     def give_up(self, key: str) -> None:
         """Forgets that a request was sent: the endpoint refused it or failed, and nothing is on its way."""
         with self._transaction():
-            self._db.execute("DELETE FROM sent WHERE hash = ?", (key,))
+            self._landed(key)
 
     def note(self, name: str) -> str | None:
         """What was learnt about an endpoint in an earlier run, None if nothing was."""
@@ -163,11 +164,13 @@ class ReplyCache:
             return self._spent()
 
     def _spent(self) -> Spent:
-        totals = dict(self._db.execute("SELECT name, count FROM totals"))
-        count, prompt, completion = self._db.execute(
-            "SELECT COUNT(*), COALESCE(SUM(prompt_tokens), 0), COALESCE(SUM(completion_tokens), 0) FROM sent"
-        ).fetchone()
-        return Spent(open=count, open_prompt_tokens=prompt, open_completion_tokens=completion, **totals)
+        return Spent(**dict(self._db.execute("SELECT name, count FROM totals")))
+
+    def _landed(self, key: str) -> None:
+        for prompt, completion in self._db.execute(
+            "DELETE FROM sent WHERE hash = ? RETURNING prompt_tokens, completion_tokens", (key,)
+        ).fetchall():
+            self._add(open=-1, open_prompt_tokens=-prompt, open_completion_tokens=-completion)
 
     def _add(self, **counts: int) -> None:
         for name, count in counts.items():
