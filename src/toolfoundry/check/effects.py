@@ -3,6 +3,7 @@
 The search starts from calls that work (gold calls, placeholders, and placeholders filled with texts of the source,
 where the keys of a look-up table stand) and varies one parameter over its enum, its bounds, its default, absence, and
 literals of the source. That the value itself is quoted in the result does not count as an effect, nor do two errors.
+A call of a trial that breaks its tool is a fault of its own.
 
 Finding an effect proves it; finding none is a strong hint where the search starts from a gold call, and a weak one
 where it had to find a call that works. So the two are counted apart, and environments without gold calls not at all.
@@ -18,7 +19,7 @@ import orjson
 from pydantic import JsonValue
 
 from toolfoundry.answers import scalars
-from toolfoundry.check.executed import failed
+from toolfoundry.check.executed import NO_BREAK, breaks, failed
 from toolfoundry.check.report import Verdict
 from toolfoundry.check.static import NO_GOLD, UNREAD, ReadTool
 from toolfoundry.check.workers import Arguments, Bench, Call
@@ -40,7 +41,7 @@ class Effects(NamedTuple):
 
 
 async def find_effects(spec: EnvSpec, tools: Mapping[str, ReadTool], bench: Bench) -> Effects:
-    """One verdict for each tool of an environment. The trials of its proof, if it has some, are tried before others."""
+    """Verdicts on each tool of an environment. The trials of its proof, if it has some, are tried before others."""
     if not spec.gold_calls:
         return Effects(tuple(Verdict(gate, name, skipped=NO_GOLD) for name in tools for gate in (_GATE, _NOTE)), 0)
     verdicts: list[Verdict] = []
@@ -56,7 +57,7 @@ async def find_effects(spec: EnvSpec, tools: Mapping[str, ReadTool], bench: Benc
             _verdict(_GATE, name, found, "the tool has no gold call to start from" if not known else ""),
             _verdict(_NOTE, name, found, "the tool has a gold call" if known else ""),
         ]
-    return Effects(tuple(verdicts), search.calls)
+    return Effects((*verdicts, *search.broken), search.calls)
 
 
 def _verdict(gate: str, name: str, found: str, skipped: str) -> Verdict:
@@ -73,10 +74,11 @@ class _Base(NamedTuple):
 
 
 class _Search:
-    """The search in one environment; counts its calls."""
+    """The search in one environment; counts its calls. `broken`: of each trial that breaks its tool."""
 
     def __init__(self, spec: EnvSpec, bench: Bench) -> None:
         self.calls = 0
+        self.broken: list[Verdict] = []
         self._bench = bench
         calls = [(call.name, arguments_of(call)) for call in spec.gold_calls or ()]
         self._gold: list[Call] = [(name, arguments) for name, arguments in calls if arguments is not None]
@@ -94,14 +96,20 @@ class _Search:
                 tried.append((trial.tool, trial.arguments, good))
         calls = [(tool, arguments) for tool, base, changed in tried for arguments in (base, *changed.values())]
         self.calls += len(calls)
-        results = iter(await self._bench.run(calls) if calls else ())
+        given = await self._bench.run(calls) if calls else []
+        for (tool, arguments), result in zip(calls, given, strict=True):
+            source = tools[tool].source
+            if source is not None and result.error is not None and breaks(result, source.own_exceptions()):
+                found = f"{tool}({orjson.dumps(arguments).decode()[:160]}) gives {result.text[:240]}"
+                self.broken.append(Verdict("call-fails", tool, found=found, expected=NO_BREAK))
+        results = iter(given)
         shown: dict[str, set[str]] = {}
         for tool, base, changed in tried:
             plain = next(results)
             for name, arguments in changed.items():
                 result = next(results)
                 works = not (failed(plain) and failed(result))
-                if works and _masked(plain, base.get(name)) != _masked(result, arguments[name]):
+                if works and _differ(plain, base.get(name), result, arguments[name]):
                     shown.setdefault(tool, set()).add(name)
         return shown
 
@@ -161,20 +169,26 @@ class _Search:
         variants += [base.arguments] if name in base.arguments else []
         variants += [{**rest, name: value} for value in _values(read.properties[name], literals)]
         variants = [arguments for arguments in variants if read.accepts(arguments)]
-        seen: set[str] = set()
-        success = False
+        first: tuple[ToolResult, JsonValue] | None = None
+        success = differs = False
         for start in range(0, len(variants), _BATCH):
             batch = variants[start : start + _BATCH]
             for arguments, result in zip(batch, await self._run(read.tool.name, batch, base.before), strict=True):
-                seen.add(_masked(result, arguments.get(name)))
+                first = first or (result, arguments.get(name))
+                differs = differs or _differ(*first, result, arguments.get(name))
                 success = success or not failed(result)
-            if success and len(seen) > 1:
+            if success and differs:
                 return True
         return False
 
     async def _run(self, name: str, variants: list[Arguments], before: tuple[Call, ...]) -> list[ToolResult]:
         self.calls += len(variants)
         return await self._bench.run([(name, arguments) for arguments in variants], before)
+
+
+def _differ(one: ToolResult, given: JsonValue, other: ToolResult, changed: JsonValue) -> bool:
+    """Whether two results differ, and in more than in that each quotes its value."""
+    return one.text != other.text and _masked(one, given) != _masked(other, changed)
 
 
 def _masked(result: ToolResult, value: JsonValue) -> str:

@@ -6,7 +6,7 @@ somebody else's result, short goldens are skipped, as in the gates that only rea
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import orjson
 
@@ -19,8 +19,9 @@ from toolfoundry.prove.judge import reports_error
 from toolfoundry.reward import arguments_of, published_output
 from toolfoundry.types import EnvSpec, Goal, ToolResult
 
-__all__ = ["credited", "executed_verdicts", "failed", "gold_calls_verdict", "gold_verdict"]
+__all__ = ["NO_BREAK", "breaks", "credited", "executed_verdicts", "failed", "gold_calls_verdict", "gold_verdict"]
 
+NO_BREAK = "a result, or an error of its own"
 NO_PLACEHOLDER = "no schema-valid placeholder arguments could be made"
 
 
@@ -68,13 +69,15 @@ def _call_fails(name: str, read: ReadTool, runs: list[Run]) -> Verdict:
     if not plain:
         return Verdict("call-fails", name, skipped=NO_PLACEHOLDER)
     own = read.source.own_exceptions()
-    for run in plain:
-        error = run.result.error or ""
-        kind, _, detail = error.partition(": ")
-        if error and not (kind == "raised" and detail.partition(":")[0] in own):
-            found = _shown(run.probe, error)
-            return Verdict("call-fails", name, found=found, expected="a result, or an error of its own")
-    return Verdict("call-fails", name)
+    broken = next((run for run in plain if breaks(run.result, own)), None)
+    found = _shown(broken.probe, broken.result.text) if broken else ""
+    return Verdict("call-fails", name, found=found, expected=NO_BREAK)
+
+
+def breaks(result: ToolResult, own_exceptions: Collection[str]) -> bool:
+    """Whether a call ended in an error that its tool does not raise itself."""
+    kind, _, detail = (result.error or "").partition(": ")
+    return result.error is not None and not (kind == "raised" and detail.partition(":")[0] in own_exceptions)
 
 
 def _repeatable(name: str, runs: list[Run]) -> Verdict:
