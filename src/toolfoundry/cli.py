@@ -572,7 +572,7 @@ def score(
 def demo(
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FOLDER")] = Path("demo-out"),
 ) -> None:
-    """Import, audit, execute, prove, play and score the environments that come with the package."""
+    """Build environments from a seed, look into one, audit, execute, prove, play and score them."""
     from toolfoundry.demo.tour import run_tour
 
     run_tour(output, out)

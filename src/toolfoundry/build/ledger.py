@@ -63,7 +63,7 @@ class Ledger:
     """
 
     def __init__(
-        self, output: Path, mode: WriteMode, *, origin: str | None = None, benchmarks: Benchmarks | None
+        self, output: Path, mode: WriteMode, *, origin: str | None = None, benchmarks: Benchmarks | None = None
     ) -> None:
         self.counts: Counter[str] = Counter(dict.fromkeys(YIELDS, 0))
         self.rejects: Counter[tuple[str, str]] = Counter()

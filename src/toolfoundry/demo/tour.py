@@ -1,7 +1,8 @@
-"""`toolfoundry demo`: the whole path on the package's own environments, in about a minute.
+"""`toolfoundry demo`: the whole path in about a minute, from a seed to scores.
 
-Import, audit, execute, prove, play, score; each step says the command that does the same by hand. It ends with an
-error if any step did not give what it must: a clean audit, gold at 1, every cheat below it.
+Build, walk one environment through the five stages, audit, execute, prove, play, score; each step says the command
+that does the same by hand. It ends with an error if any step did not give what it must: a clean audit, gold at 1, every
+cheat below it.
 """
 
 from __future__ import annotations
@@ -10,14 +11,22 @@ import asyncio
 import os
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
+import orjson
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
+from toolfoundry.answers import spelling
+from toolfoundry.build.authors.procedural.profile import FTRL
+from toolfoundry.build.construct import prepare
+from toolfoundry.build.draft import STAGES, Brief, Draft
+from toolfoundry.build.ledger import YIELDS, Ledger
+from toolfoundry.build.pipeline import Recipe, build_on_cores
 from toolfoundry.check import check, render_html
 from toolfoundry.console import number
 from toolfoundry.demo import environments
@@ -29,12 +38,16 @@ from toolfoundry.prove import summarise as summarise_proofs
 from toolfoundry.reward import grade_trajectory
 from toolfoundry.rollout import Job, run_rollout, run_rollouts
 from toolfoundry.sandbox import Sandbox
-from toolfoundry.store import RecordWriter, write_run_file
+from toolfoundry.store import RecordWriter, read, write_run_file
+from toolfoundry.symbolic import references
 from toolfoundry.types import EnvSpec, ScenarioKind, Trajectory
 from toolfoundry.untrusted import visible
 
 __all__ = ["run_tour"]
 
+_RECIPE = Recipe(profile=FTRL, seed=7)
+_COUNT = 40
+_LINES = 14  # of a source
 _INTRUDER = "def read_secret(path):\n    return open(path).read()\n"
 
 
@@ -42,11 +55,13 @@ def run_tour(folder: Path, out: Console) -> None:
     """Runs the demo and leaves its artifacts in `folder`, replacing those of an earlier one."""
     started = time.time()
     folder.mkdir(parents=True, exist_ok=True)
+    specs = _build(folder, out)
     with Sandbox() as sandbox:
-        specs = _import(folder, out)
+        spec = max(specs, key=_worth_seeing)
+        asyncio.run(_walk(out, spec))
         _audit(folder, out, specs, sandbox)
-        _execute(out, specs, sandbox)
-        _prove(out, specs, sandbox)
+        _execute(out, spec, sandbox)
+        _prove(out, sandbox)
         summaries = _play(folder, out, specs, sandbox, started)
     _score(out, summaries)
     out.print(f"\nDone in {time.time() - started:.0f} s. Everything is in [bold]{escape(str(folder))}[/bold].")
@@ -58,23 +73,99 @@ def _step(out: Console, title: str, command: str) -> None:
     out.print(f"[dim]$ {escape(command)}[/dim]", highlight=False, soft_wrap=True)
 
 
-def _import(folder: Path, out: Console) -> tuple[EnvSpec, ...]:
+def _build(folder: Path, out: Console) -> list[EnvSpec]:
     path = folder / "environments.jsonl"
-    _step(out, "1 Import", f"toolfoundry import toml FOLDER -o {path}")
-    specs = environments()
-    with RecordWriter(path, EnvSpec, "overwrite") as writer:
-        for spec in specs:
-            writer.write(spec)
+    _step(
+        out,
+        "1 Build",
+        f"toolfoundry build --profile {_RECIPE.profile.name} --seed {_RECIPE.seed} -n {_COUNT} -o {path}",
+    )
+    started = time.time()
+    with (
+        Ledger(path, "overwrite", origin=_RECIPE.origin) as ledger,
+        Progress(console=out, transient=True) as progress,
+    ):
+        task = progress.add_task("building", total=_COUNT)
+        jobs = os.cpu_count() or 1
+        build_on_cores(
+            _RECIPE,
+            _RECIPE.briefs(),
+            ledger,
+            count=_COUNT,
+            jobs=jobs,
+            on_progress=lambda counts: progress.update(task, completed=counts["accepted"]),
+        )
+        yields = " → ".join(f"{name} {ledger.counts[name]}" for name in YIELDS)
+    out.print(yields)
+    specs = list(read(path, EnvSpec))
     counts = Counter(spec.scenario.kind for spec in specs)
     tools = sum(len(spec.tools) for spec in specs)
     scenarios = ", ".join(f"{counts[kind]} {kind.replace('_', ' ')}" for kind in get_args(ScenarioKind))
-    out.print(f"{len(specs)} environments with {tools} tools: {scenarios}")
+    out.print(f"{len(specs)} environments with {tools} tools in {time.time() - started:.1f} s: {scenarios}")
     return specs
 
 
-def _audit(folder: Path, out: Console, specs: tuple[EnvSpec, ...], sandbox: Sandbox) -> None:
+def _worth_seeing(spec: EnvSpec) -> tuple[int, int, int]:
+    """Of the hardest scenario, with a merge in it, and not too long."""
+    merged = any(change.startswith("merge") for change in spec.provenance.changes)
+    return (spec.scenario.kind == "parallel_multi_hop", merged, -len(spec.goals))
+
+
+async def _walk(out: Console, spec: EnvSpec) -> None:
+    index = int(str(spec.provenance.labels["index"]))
+    _step(
+        out,
+        "2 One of them, stage by stage",
+        f"toolfoundry inspect environments.jsonl {spec.id}; toolfoundry build --stop-after STAGE ...",
+    )
+    author, scaling = _RECIPE.author(), _RECIPE.profile.scaling
+    brief = Brief(index=index, origin=_RECIPE.origin)
+    drafts = {stage: await prepare(brief, author, scaling, until=stage) for stage in STAGES}
+    _stage(out, "scenario decomposition", (spec.scenario.kind or "").replace("_", " "))
+    _line(out, f"  [bold]{escape(visible(spec.scenario.question, 500))}[/bold]")
+    for step in drafts["decompose"].scenario.steps:
+        _line(out, f"  {step.id}  {escape(visible(step.question))}  = {escape(visible(spelling(step.answer)))}")
+    final = drafts["decompose"].scenario.final
+    _line(out, f"  final answer: {final.operation} of {', '.join(dict.fromkeys(references(final.arguments)))}")
+    _stage(out, "document generation", f"{len(drafts['document'].documents)} documents, one for each step")
+    for call in drafts["document"].calls:
+        _line(out, f"  {call.step}  {call.tool} {escape(visible(orjson.dumps(call.arguments).decode()))}")
+    merges = [change for change in drafts["integrate"].changes if change.strategy == "merge"]
+    _stage(out, "function integration", f"{len(drafts['integrate'].documents)} documents left")
+    for change in merges:
+        _line(out, f"  {change.tool} ← {', '.join(change.before)}")
+    scaled = drafts["scale"]
+    _stage(out, "complexity scaling", _grown(drafts["integrate"], scaled))
+    for change in [change for change in scaled.changes if change.strategy not in ("merge", "extend")][:4]:
+        _line(out, f"  {change.strategy}: {change.tool}: {escape(visible(change.detail))}")
+    name = drafts["deploy"].calls[0].tool
+    lines = drafts["deploy"].sources[name].rstrip().splitlines()
+    _stage(out, "localized deployment", f"{len(drafts['deploy'].sources)} Python functions; the first of one of them:")
+    for line in lines[:_LINES]:
+        _line(out, f"  [dim]{escape(visible(line))}[/dim]")
+    _line(out, f"  [dim]... {len(lines) - _LINES} more lines[/dim]")
+    if spec.proof is not None:
+        cheats = max(score for policy, score in spec.proof.panel.items() if policy != "gold")
+        probes = sum(spec.proof.probes.values())
+        _stage(out, "proof", f"{probes} calls executed, gold {spec.proof.panel['gold']:.1f}, best cheat {cheats:.2f}")
+
+
+def _stage(out: Console, title: str, detail: str) -> None:
+    out.print(f"[cyan]{title}[/cyan]: {escape(detail)}", highlight=False, soft_wrap=True)
+
+
+def _grown(before: Draft, after: Draft) -> str:
+    def parameters(draft: Draft) -> float:
+        gold = [document for document in draft.documents if document.name in draft.gold_tools]
+        return sum(len(document.parameters["properties"]) for document in gold) / len(gold)  # type: ignore[arg-type]
+
+    more = len(after.documents) - len(after.gold_tools)
+    return f"{parameters(before):.1f} → {parameters(after):.1f} parameters a tool, {more} distractors"
+
+
+def _audit(folder: Path, out: Console, specs: Sequence[EnvSpec], sandbox: Sandbox) -> None:
     path = folder / "report.html"
-    _step(out, "2 Audit", f"toolfoundry check {folder / 'environments.jsonl'} --html {path}")
+    _step(out, "3 Audit", f"toolfoundry check {folder / 'environments.jsonl'} --html {path}")
     with Progress(console=out, transient=True) as progress:
         task = progress.add_task("checking", total=len(specs))
         report = check(specs, sandbox, on_progress=lambda steps: progress.advance(task, steps))
@@ -87,13 +178,11 @@ def _audit(folder: Path, out: Console, specs: tuple[EnvSpec, ...], sandbox: Sand
         out.print(f"[yellow]{escape(str(missing))}[/yellow]")
     if report.defects:
         hit = [f"{r.gate.name} ({r.hits})" for r in report.gates if r.hits and r.gate.severity == "defect"]
-        raise FoundryError(f"the demo's own environments have defects: {', '.join(hit)}")
+        raise FoundryError(f"the demo's environments have defects: {', '.join(hit)}")
 
 
-def _execute(out: Console, specs: tuple[EnvSpec, ...], sandbox: Sandbox) -> None:
-    spec = max(specs, key=lambda spec: (spec.scenario.kind == "parallel_multi_hop", len(spec.goals)))
-    _step(out, "3 Execute one", "toolfoundry rollout environments.jsonl --policy gold -o gold.jsonl")
-    out.print(f"[bold]{escape(visible(spec.scenario.question, 500))}[/bold]")
+def _execute(out: Console, spec: EnvSpec, sandbox: Sandbox) -> None:
+    _step(out, "4 Execute it", "toolfoundry rollout environments.jsonl --policy gold -o gold.jsonl")
     trajectory = asyncio.run(run_rollout(make("gold", spec), spec, sandbox, name="gold"))
     for turn, graded in zip(trajectory.turns, grade_trajectory(trajectory), strict=True):
         for call, result in zip(turn.completion.message.tool_calls, turn.results, strict=True):
@@ -114,9 +203,11 @@ def _line(out: Console, text: str) -> None:
     out.print(text, highlight=False, no_wrap=True, overflow="ellipsis")
 
 
-def _prove(out: Console, specs: tuple[EnvSpec, ...], sandbox: Sandbox) -> None:
-    _step(out, "4 Prove", "toolfoundry prove environments.jsonl -o proved.jsonl")
-    forgotten = [_without_gold(spec) for spec in specs if spec.state is None]
+def _prove(out: Console, sandbox: Sandbox) -> None:
+    _step(
+        out, "5 Prove what others made", "toolfoundry import toml FOLDER -o own.jsonl; toolfoundry prove own.jsonl ..."
+    )
+    forgotten = [_without_gold(spec) for spec in environments() if spec.state is None]
     with Progress(console=out, transient=True) as progress:
         task = progress.add_task("proving", total=len(forgotten))
         proved: list[EnvSpec] = []
@@ -125,8 +216,9 @@ def _prove(out: Console, specs: tuple[EnvSpec, ...], sandbox: Sandbox) -> None:
             progress.advance(task)
     summary = summarise_proofs(proved)
     out.print(
-        f"gold calls and edges forgotten, then found again for {summary.proved} of {summary.goals} goals; "
-        f"{summary.fair_tasks} of {summary.tasks} tasks need nothing that a model could not know"
+        f"{summary.tasks} environments written by hand: gold calls and edges forgotten, then found again for "
+        f"{summary.proved} of {summary.goals} goals; "
+        f"{summary.fair_tasks} of the tasks need nothing that a model could not know"
     )
 
 
@@ -135,9 +227,9 @@ def _without_gold(spec: EnvSpec) -> EnvSpec:
     return spec.replace(goals=goals, gold_calls=None)
 
 
-def _play(folder: Path, out: Console, specs: tuple[EnvSpec, ...], sandbox: Sandbox, started: float) -> list[Summary]:
+def _play(folder: Path, out: Console, specs: Sequence[EnvSpec], sandbox: Sandbox, started: float) -> list[Summary]:
     path = folder / "trajectories.jsonl"
-    _step(out, "5 Play", f"toolfoundry rollout {folder / 'environments.jsonl'} --policy NAME -o {path}")
+    _step(out, "6 Play", f"toolfoundry rollout {folder / 'environments.jsonl'} --policy NAME -o {path}")
 
     async def play(writer: RecordWriter[Trajectory], progress: Progress) -> list[Trajectory]:
         task = progress.add_task("playing", total=len(specs) * len(SCRIPTED))
@@ -163,7 +255,7 @@ def _play(folder: Path, out: Console, specs: tuple[EnvSpec, ...], sandbox: Sandb
 
 
 def _score(out: Console, summaries: list[Summary]) -> None:
-    _step(out, "6 Score", "toolfoundry score trajectories.jsonl")
+    _step(out, "7 Score", "toolfoundry score trajectories.jsonl")
     out.print("Solve-P, Solve-R and Solve-F1; with * in the paper's convention, where a silent policy is precise")
     table = Table()
     table.add_column("policy", no_wrap=True)
