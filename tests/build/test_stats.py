@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import io
 import itertools
 import re
@@ -31,6 +33,9 @@ from toolfoundry.stats.measure import _Bitmap
 from toolfoundry.stats.records import mean
 from toolfoundry.stats.shapes import draw_shape, layers, shape_key
 from toolfoundry.types import EnvSpec, Goal, Tool
+
+measure_module = importlib.import_module("toolfoundry.stats.measure")  # the package has a function of that name
+shapes_module = importlib.import_module("toolfoundry.stats.shapes")
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -132,6 +137,14 @@ def test_the_estimate_of_many_different_texts_is_close():
     for number in range(60_000):
         bitmap.add(str(number % 50_000))
     assert bitmap.result().total == pytest.approx(50_000, rel=0.002)
+
+
+@pytest.mark.parametrize("module", [measure_module, shapes_module], ids=lambda module: module.__name__)
+def test_docstring_examples(module):
+    """Examples in docstrings give what they show."""
+    result = doctest.testmod(module)
+    assert result.attempted > 0
+    assert result.failed == 0
 
 
 def test_statistics_survive_json():

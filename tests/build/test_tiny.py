@@ -218,6 +218,10 @@ def test_profiles_that_cannot_be_followed_are_refused():
     goals = {**TINY.goals, "multi_hop": Span(low=2, high=40, mean=3)}
     with pytest.raises(InputError, match="at most"):
         TinyAuthor(TINY.model_copy(update={"goals": goals}), 0, "train")
+    for kind, low, high in (("single_hop", 1, 2), ("multi_hop", 1, 2), ("parallel_multi_hop", 2, 4)):
+        goals = {**TINY.goals, kind: Span(low=low, high=high, mean=low)}
+        with pytest.raises(InputError, match=f"{kind}: found {low} to {high} sub-questions, expected"):
+            TinyAuthor(TINY.model_copy(update={"goals": goals}), 0, "train")
     with pytest.raises(InputError, match="one wording"):
         TinyAuthor(FTRL.model_copy(update={"goals": TINY.goals, "hold_out": ("wordings",)}), 0, "train")
 

@@ -62,13 +62,9 @@ def compare_sets(sets: Mapping[str, Iterable[EnvSpec]]) -> list[SetStatistics]:
 
 
 def sections(sets: Sequence[SetStatistics]) -> list[Section]:
-    """Everything that is compared, as rows."""
-    return [
-        _sizes(sets),
-        *(_means(sets, name, title) for name, title in MEANS.items()),
-        *_schemas(sets),
-        _diversity(sets),
-    ]
+    """Everything that is compared, as rows; sizes first, diversity last, and no section without rows."""
+    means = [_means(sets, name, title) for name, title in MEANS.items()]
+    return [section for section in (_sizes(sets), *means, *_schemas(sets), _diversity(sets)) if section.rows]
 
 
 def common_checkpoint(sets: Sequence[SetStatistics]) -> int | None:

@@ -78,6 +78,12 @@ _CLASSES = 3 * 1024
 NAMES_PER_CLASS = _HALF * _HALF // _CLASSES
 _ROUND_KEYS = (0x1F83D9AB, 0x5BE0CD19, 0x3C6EF372, 0x510E527F)
 _MASK = 2**64 - 1
+_GOALS: dict[ScenarioKind, tuple[int, int]] = {  # the least and (if not 0) the most that make this scenario
+    "single_hop": (1, 1),
+    "parallel_single_hop": (2, 0),
+    "multi_hop": (2, 0),
+    "parallel_multi_hop": (3, 0),
+}
 _OTHERS = 6  # entities of each type beside those of the question
 _PLANS = 256  # more than are in work at a time; each is used by all stages of its environment
 
@@ -167,6 +173,12 @@ class TinyAuthor:
         nouns = min(len({relation.noun for relation in relations}) for relations in self._by_source.values())
         if goals > nouns:
             raise InputError(f"profile {profile.name}: {goals} sub-questions; the tiny author makes at most {nouns}")
+        for kind, span in profile.goals.items():
+            least, most = _GOALS[kind]
+            if span.low < least or (most and span.high > most):
+                found = f"{span.low} to {span.high} sub-questions"
+                expected = f"{least}" if most else f"at least {least}"
+                raise InputError(f"profile {profile.name}: {kind}: found {found}, expected {expected}")
         if "wordings" in profile.hold_out:
             raise InputError(f"profile {profile.name}: holds out wordings; the tiny author has one wording")
 
@@ -383,7 +395,7 @@ def _two_rows(table: dict[str, str]) -> tuple[str, str]:
 
 
 def _source(relation: Relation, table: dict[str, str], rng: random.Random) -> str:
-    """The function in one of three styles, 8 to 15 lines each."""
+    """The function in one of three styles, about ten lines each."""
     key, error = relation.source, UNKNOWN.format(type=relation.source)
     head = f"def {relation.tool}({key}: str) -> str:\n"
     rows = [f'"{name}": "{value}"' for name, value in table.items()]
