@@ -69,7 +69,7 @@ def retyped_form(given: Input, level: int, carried: bool, alone: bool, rng: rand
         return Form(name, {"type": "string", "description": text})
     if kind == "year":
         if draw < 0.3:
-            bounds: dict[str, JsonValue] = {"minimum": 1000} if rng.random() < 0.4 else {}
+            bounds: dict[str, JsonValue] = {"minimum": 1000} if rng.random() < 0.8 else {}
             return Form(name, {"type": "integer", "description": text, **bounds})
         digits: Mapping[str, JsonValue] = _DIGITS if rng.random() < 0.06 and not carried else _NOTHING
         return Form(name, {"type": "string", "description": f"{text} In four digits.", **digits}, "text")

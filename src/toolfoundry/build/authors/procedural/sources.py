@@ -22,7 +22,7 @@ from toolfoundry.computations import COMPUTATIONS
 
 __all__ = ["Limits", "Table", "write_source"]
 
-_WIDTH = 108
+_WIDTH = 116
 _PHASES = ("record", "number", "added", "text", "dressed", "output")
 _KINDS = {
     "enum": ("str", "text"),
@@ -124,11 +124,11 @@ def _style(design: Design, table: Table | None, rng: random.Random) -> _Style:
     return _Style(
         raises=rng.random() < 0.5,
         layout=rng.choice(layouts),
-        hints=rng.random() < 0.4,
-        arguments=rng.random() < 0.1,
+        hints=rng.random() < 0.25,
+        arguments=rng.random() < 0.05,
         grouped=rng.random() < 0.75,
-        comments=rng.random() < 0.3,
-        terse=rng.random() < 0.6,
+        comments=rng.random() < 0.15,
+        terse=rng.random() < 0.9,
         table=free("table", "records", "register", "entries", "data", "catalogue", "listing"),
         row=free("row", "entry", "record", "match", "found"),
         value=free("value", "answer", "result", "outcome"),
@@ -483,7 +483,7 @@ def _terse(lines: Sequence[str]) -> list[str]:
         statement, after = lines[place], lines[place + 1] if place + 1 < len(lines) else ""
         alone = len(after) - len(after.lstrip()) <= indent and not after.lstrip().startswith(("el", "except"))
         simple = not statement.rstrip().endswith((":", "{", "(", "["))
-        if alone and simple and len(line) + len(statement.lstrip()) < 108:
+        if alone and simple and len(line) + len(statement.lstrip()) < 116:
             short[-1] = f"{line} {statement.lstrip()}"
             place += 1
     return short

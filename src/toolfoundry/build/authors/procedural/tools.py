@@ -11,14 +11,14 @@ import itertools
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import NamedTuple, cast
 
 from pydantic import JsonValue
 
 from toolfoundry.build.authors.procedural.design import Design, Form, Part, Site, inputs_of, key_of, result_kind
 from toolfoundry.build.authors.procedural.documents import plain_form, retyped_form, written
-from toolfoundry.build.authors.procedural.facets import FACETS, Facet, make_part
+from toolfoundry.build.authors.procedural.facets import Facet, facets, make_part
 from toolfoundry.build.authors.procedural.facts import Facts
 from toolfoundry.build.authors.procedural.naming import base_description, base_name, wide_description, wide_name
 from toolfoundry.build.authors.procedural.plan import Function, Input, Lookup, Plan
@@ -61,9 +61,11 @@ _GOLD_SELECTORS: dict[ScenarioKind, float] = {
     "multi_hop": 0.1,
     "parallel_multi_hop": 0.1,
 }
-_BY_KIND: dict[str, tuple[Facet, ...]] = {
-    kind: tuple(facet for facet in FACETS if facet.kind == kind) for kind in dict.fromkeys(f.kind for f in FACETS)
-}
+
+
+@cache
+def _of_kind(kind: str) -> tuple[Facet, ...]:
+    return tuple(facet for facet in facets() if facet.kind == kind)
 
 
 class Workpiece(NamedTuple):
@@ -305,7 +307,7 @@ class Toolsmith:
         while len(parts) < wanted and misses < 40:
             kind = rng.choices(kinds, cum_weights=chances)[0]
             if kind not in fitting:
-                fitting[kind] = [facet for facet in _BY_KIND[kind] if facet.when(site)]
+                fitting[kind] = [facet for facet in _of_kind(kind) if facet.fits(site)]
             facet = rng.choice(fitting[kind]) if fitting[kind] else None
             part = make_part(facet, site, rng, taken) if facet and facet.excludes not in groups else None
             if facet is None or part is None:
