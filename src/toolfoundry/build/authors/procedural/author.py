@@ -23,6 +23,7 @@ from toolfoundry.types import Message
 
 __all__ = ["ProceduralAuthor"]
 
+_MANY = 20  # tools; a profile with fewer does not go beyond the published set
 _KEPT = 64  # plans and scalings that are remembered; all can be made again
 
 
@@ -59,28 +60,30 @@ class ProceduralAuthor:
 
     async def scale(self, draft: Draft, scaling: Scaling, feedback: Feedback | None = None) -> Documents:
         """The gold tools under new names, with optional parameters, in richer types, some for a class of needs."""
+        if len(self._scalings) >= _KEPT:
+            self._scalings.clear()
+        self._scalings[draft.brief.index] = scaling
         return _documents(self._smith(draft.brief.index).scaled(scaling))
 
     def tool_count(self, draft: Draft, scaling: Scaling) -> int | None:
         """Tools of the environment as the profile has them; None where the scaling asks for another number."""
-        if scaling.extend != self.profile.scaling.extend or scaling.distractors is not None:
+        most = max(span.high for span in self.profile.tools.values())
+        if scaling.distractors is not None or scaling.extend < 2 or (scaling.extend == 3 and most < _MANY):
             return None
         return self._smith(draft.brief.index).tool_count()
 
     async def distractors(self, draft: Draft, scaling: Scaling) -> Documents:
         """Twice as many candidates as are needed: of the scenario's types and domains, and of others."""
-        index = draft.brief.index
-        if len(self._scalings) >= _KEPT:
-            self._scalings.clear()
-        self._scalings[index] = scaling
-        designs = self._smith(index).distractors(scaling, self._needed(draft, scaling, len(draft.documents)))
+        designs = self._smith(draft.brief.index).distractors(
+            scaling, self._needed(draft, scaling, len(draft.documents))
+        )
         return Documents(documents=tuple(to_document(design) for design in designs.values()), calls=())
 
     async def deploy(self, draft: Draft, feedback: Feedback | None = None) -> Deployment:
         """The source of every tool, and for each a call that works, with a value for every parameter that matters."""
         smith = self._smith(draft.brief.index)
         scaling = self._scalings.get(draft.brief.index, self.profile.scaling)
-        work = smith.scaled(scaling) if draft.changes or draft.stage != "integrate" else smith.integrated()
+        work = smith.scaled(scaling)
         designs = {design.name: design for design in work.designs}
         gold = draft.gold_tools
         wanted = [document.name for document in draft.documents if document.name not in draft.sources]

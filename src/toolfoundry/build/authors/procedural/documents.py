@@ -44,9 +44,11 @@ def plain_form(given: Input) -> Form:
     return Form(name, {**_typed(given), "description": _said(given)})
 
 
-def retyped_form(given: Input, level: int, carried: bool, alone: bool, rng: random.Random) -> Form:
+def retyped_form(
+    given: Input, level: int, carried: bool, alone: bool, rng: random.Random, *, renamed: bool = True
+) -> Form:
     """The form that an input has in a scaled document; `alone`: it is the function's only input."""
-    name = _usable(input_name(given, rng))
+    name = _usable(input_name(given, rng) if renamed else given.name)
     text = _said(given)
     kind = given.value.kind
     draw = rng.random() / (0.5, 0.7, 1, 1.6)[level]
@@ -59,7 +61,7 @@ def retyped_form(given: Input, level: int, carried: bool, alone: bool, rng: rand
         if alone and draw < 0.025:
             many: dict[str, JsonValue] = {"type": "array", "items": {"type": "string"}, "minItems": 1}
             said = f"{text} Several spellings may be given; the first that is known counts."
-            return Form(f"{name}s" if not name.endswith("s") else name, {**many, "description": said}, "tried")
+            return Form(f"{name}s" if renamed else name, {**many, "description": said}, "tried")
         if draw < 0.045:
             fields: dict[str, JsonValue] = {"name": {"type": "string", "description": text}}
             schema: dict[str, JsonValue] = {"type": "object", "properties": fields, "required": ["name"]}

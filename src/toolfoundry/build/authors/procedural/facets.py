@@ -117,7 +117,7 @@ def make_part(facet: Facet, site: Site, rng: random.Random, taken: Set[str]) -> 
         witness = _SHOWN_BY[facet.shown_by](_Drawn(site, options or tuple(column.name for column in columns), columns))
     if witness is None:
         return None
-    default = options[0] if facet.kind == "enum" and not facet.free else facet.default
+    default = next(iter(options)) if facet.kind == "enum" and not facet.free else facet.default
     words = _words(site, options, columns)
     text = _fill(rng.choice(facet.texts), words)
     if columns and columns[0].options:

@@ -243,7 +243,8 @@ class Toolsmith:
         aspects, keys = [aspects[i] for i in order], [keys[i] for i in order]
         alone = len(function.inputs) == 1
         forms = [
-            retyped_form(given, scaling.retype, given.name in carried, alone, rng) for given in inputs_of(function)
+            retyped_form(given, scaling.retype, given.name in carried, alone, rng, renamed=scaling.generalize > 0)
+            for given in inputs_of(function)
         ]
         if not function.computation and selector and selector in {form.name for form in forms}:
             selector = _free(_SELECTORS, {form.name for form in forms} | set(keys), rng)
