@@ -8,6 +8,7 @@ import pytest
 
 from toolfoundry.build.authors.procedural.catalogue import facts, held, kinds
 from toolfoundry.build.authors.procedural.catalogue.computing import computed
+from toolfoundry.build.authors.procedural.catalogue.table import table
 from toolfoundry.build.authors.procedural.names import CLASSES, PATTERNS, class_of, name_class
 from toolfoundry.build.authors.procedural.profile import FTRL
 from toolfoundry.build.authors.procedural.scenarios import make_plan
@@ -130,6 +131,22 @@ def test_held_out_relations_are_shared_by_no_two_splits():
     assert sum(map(len, shares)) == len(facts()) == len(set().union(*shares))
     assert len(shares[0]) > len(shares[1])
     assert min(map(len, shares)) >= 70
+
+
+def test_no_word_of_the_catalogue_can_be_part_of_a_name():
+    """So neither a document nor an answer ("rumba") has a word in common with an invented name."""
+    words = {
+        word
+        for name in ("facts.txt", "computations.txt")
+        for word in re.findall(r"[a-z]+", "\n".join(table(name)).lower())
+    }
+    assert len(words) > 1000
+    for kind, pattern in PATTERNS.items():
+        slots = [slot for slot in pattern.slots if not set(slot) & TITLE_WORDS]
+        assert not TITLE_WORDS & {word.title() for word in words}
+        for token in (slots,) if len(slots) == 3 else (slots[:2], slots[2:]):
+            reader = re.compile("".join(f"(?:{'|'.join(slot)})" for slot in token), re.IGNORECASE)
+            assert not [word for word in words if reader.fullmatch(word)], kind
 
 
 # --- the world

@@ -38,10 +38,13 @@ _M = tuple(onset + vowel for onset in _SINGLE for vowel in "aeiou")
 _FIRST = tuple(
     "vik dov bek zov jar tov zan rok taz mir kai voi lek dri keb zim rud gul hov yel mun zal pik wen".split()
 )
+# What simple endings end in: sounds in which few English words do, so that names are seldom words of a document.
+_RIMES = """a i o u il ul ak ek ik ok uk an in on un am em im om az ez iz oz uz ath eth ith oth uth ir as os
+av ev iv ov uv esh ish""".split()
 # Endings of last tokens, each of one pattern only: chosen for some, dealt from all simple ones to the others.
 _CHOSEN = {
-    "person": "ni nak dov kar vist rell gan sky vey dez mak tov lak niak zen bar vall jan rick tal fen gart dro sson",
-    "town": "burg dorf wick holt gard mere sted bruk hav kirk lund nes pol ravik tuna vaara zell furt combe deen minde",
+    "person": "ni nak dov kar vist rell gan sky vey dez mak tov lak niak zen bar vall jan rick tull fen gart dro sson",
+    "town": "burg dorf wick holt gard mere sted bruk hav kirk lund nesk pol ravik tuna vaara zell furt combe deen",
     "region": "land shire mark dalia tania gau reth vonia mora rieth lesk vane grav dell brim tarn wold",
     "country": "stan zia vania ngo desh rovia tria donia bique duras lunda rabia gonia kesh moor nistan vakia",
     "company": "corp tex dyne lux tron plex max gen zon nova tec vex lyn mont bourne stein wright quist berg dahl",
@@ -59,13 +62,13 @@ _TITLES = {
 # Words that stand in titles only; none of them is used in a wording of the catalogue.
 _ADJECTIVES = """amber ashen bitter borrowed brazen candid crimson crooked drowsy dusky fabled faithful feathered fickle
 forgotten frosted gilded gentle hushed idle ivory jagged kindled lonesome luminous midnight mossy nimble pallid patient
-plaited quiet ragged restless russet sable salted scarlet secret silent silken sleepless slender solemn spotted stolen
+plaited drifting ragged restless russet sable salted scarlet sunlit silent silken sleepless slender solemn spotted stolen
 sullen tangled tender thirsty thorny threadbare twilight unspoken velvet veiled wandering wayward weathered whispering
 wilted winding wistful woven""".title().split()
 _THINGS = """
 acorn anvil badger bellows bonfire bramble candle carousel cicada cinder clover cobweb compass cricket crow dagger
 dandelion ember falcon feather fiddle firefly foxglove hammock harp hazel heron hourglass ivy juniper kestrel
-lantern lark locket loom mirror moth nettle nightjar orchard otter owl parasol pebble pendulum plover quill raven
+lantern lark locket loom marigold moth nettle nightjar orchard otter owl parasol pebble pendulum plover quill raven
 reed saffron scarecrow shadow sparrow spindle swallow tambourine thimble thistle thrush umbrella violin walnut wren
 """.title().split()
 
@@ -155,8 +158,7 @@ def _reader(frame: str, slots: tuple[tuple[str, ...], ...]) -> re.Pattern[str]:
 def _patterns() -> dict[str, Pattern]:
     chosen = {kind: tuple(endings.split()) for kind, endings in _CHOSEN.items()}
     taken = {ending for endings in chosen.values() for ending in endings}
-    simple = [onset + vowel + coda for coda in ("", "l", "n", "r", "s", "k") for vowel in "aeiou" for onset in _SINGLE]
-    free = [ending for ending in simple if ending not in taken]
+    free = [ending for ending in (onset + rime for rime in _RIMES for onset in _SINGLE) if ending not in taken]
     kinds = [*_DEALT, *_TITLES]
     endings = chosen | {kind: tuple(free[place :: len(kinds)]) for place, kind in enumerate(kinds)}
     patterns: dict[str, Pattern] = {}

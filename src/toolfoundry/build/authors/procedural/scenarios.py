@@ -316,10 +316,10 @@ class _Draft:
         draw = self.rng.random()
         if draw < 0.17:
             return self.reckoned()
-        if draw < 0.77:
+        if draw < 0.85:
             options = self.pool.events
         else:
-            options = self.pool.attributes if draw < 0.9 else self.pool.relations
+            options = self.pool.attributes if draw < 0.94 else self.pool.relations
         fact = self.one(options)
         return self.know(fact, self.root(fact.function.subject))
 
@@ -464,7 +464,7 @@ class _Draft:
         if steps >= 3 and joins > 0 and self.rng.random() < 0.2:
             return self.dated(steps)
         draw = self.rng.random()
-        options = self.pool.relations if draw < 0.45 else self.pool.attributes if draw < 0.85 else self.pool.events
+        options = self.pool.relations if draw < 0.42 else self.pool.attributes if draw < 0.78 else self.pool.events
         fact = self.one([fact for fact in options if fact.function.subject in self.pool.ends[steps - 1]])
         return self.measured(fact, steps, joins=joins)
 
