@@ -106,7 +106,11 @@ async def construct(
         asked = 0
         while True:
             asked += 1
-            deployment = await deploy(draft, author, feedback)
+            try:
+                deployment = await deploy(draft, author, feedback)
+            except Rejected as problem:
+                problem.stage = "deploy"
+                raise
             done = deployed(draft, deployment)
             spec = to_spec(done, author.prompt(done.scenario.question))
             watch.lap("deploy")
@@ -146,7 +150,7 @@ async def construct_shard(
                     return await verify(draft, spec, shared.of(index), thorough=False)
                 except SandboxError:  # whatever befell the shared workers, this environment gets its own
                     async with own_workers(spec, sandbox) as workers:
-                        return await verify(draft, spec, workers)
+                        return await verify(draft, spec, workers, thorough=False)  # the same probes, the same bytes
 
         results = await asyncio.gather(*(verify_one(index) for index in range(len(made))))
     watch.lap("gate")

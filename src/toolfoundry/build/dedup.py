@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 
 from toolfoundry.check.static import duplicate_keys
+from toolfoundry.errors import OutputError
 from toolfoundry.types import EnvSpec
 
 __all__ = ["KEYS", "KeyIndex", "keys_of"]
@@ -35,12 +36,16 @@ def _digest(key: str) -> bytes:
 
 
 class KeyIndex:
-    """The keys of the accepted items, in a file that is thrown away at the end."""
+    """The keys of the accepted items, in a file that is thrown away at the end. Raises OutputError without a place."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        path.unlink(missing_ok=True)
-        self._database = sqlite3.connect(path, isolation_level=None)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.unlink(missing_ok=True)
+            self._database = sqlite3.connect(path, isolation_level=None)
+        except (OSError, sqlite3.Error) as error:
+            raise OutputError(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}") from error
         self._database.execute("PRAGMA journal_mode = OFF")
         self._database.execute("PRAGMA synchronous = OFF")
         self._database.execute("CREATE TABLE keys (key BLOB PRIMARY KEY, item TEXT) WITHOUT ROWID")
