@@ -32,8 +32,10 @@ def word_weights(documents: Sequence[ToolSchema]) -> dict[str, float]:
 def nearness(one: ToolSchema, other: ToolSchema, weights: Mapping[str, float]) -> float:
     """Weighted Jaccard similarity of the words of two documents, 0 to 1."""
     a, b = _words(one), _words(other)
-    union = sum(weights.get(word, 1.0) for word in sorted(a | b))
-    return sum(weights.get(word, 1.0) for word in sorted(a & b)) / union if union else 0.0
+    # Exact sums, rounded: `sum` adds in another way since Python 3.12, logarithms differ in their last bit between
+    # machines, and what is chosen must not.
+    union = math.fsum(weights.get(word, 1.0) for word in a | b)
+    return round(math.fsum(weights.get(word, 1.0) for word in a & b) / union, 9) if union else 0.0
 
 
 def _words(document: ToolSchema) -> frozenset[str]:

@@ -262,12 +262,12 @@ class TinyAuthor:
     async def deploy(self, draft: Draft, feedback: Feedback | None = None) -> Deployment:
         """A small table behind each tool: every entity of its type in the question, and some that are not."""
         plan = self._plan(draft.brief.index)
-        rng = generator(*self._seed, "deploy", draft.brief.index)
         sources: dict[str, str] = {}
         trials: list[Trial] = []
         for document in draft.documents:
             if document.name not in draft.sources:
                 relation = _BY_TOOL[document.name]
+                rng = generator(*self._seed, "deploy", draft.brief.index, document.name)
                 table = _table(relation, plan, rng)
                 sources[relation.tool] = _source(relation, table, rng)
                 one, other = _two_rows(table)
