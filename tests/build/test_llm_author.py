@@ -235,6 +235,16 @@ def test_the_schema_is_sent_and_names_the_fields(tmp_path):
     assert set(form["schema"]["required"]) == {"question", "steps", "answer", "final"}
 
 
+def test_further_fields_are_sent_as_they_are(tmp_path):
+    """What only this endpoint knows stands in the body of every request, and makes another request of it."""
+    script = Script(reply(GOOD))
+    extra = {"chat_template_kwargs": {"enable_thinking": False}, "max_tokens": 5}
+    decompose(script, tmp_path, extra_body=extra)
+    assert script.requests[0].body["chat_template_kwargs"] == {"enable_thinking": False}
+    decompose(script, tmp_path)
+    assert len(script.requests) == 2
+
+
 # --- endpoints that misbehave --------------------------------------------------------------------------------------
 
 

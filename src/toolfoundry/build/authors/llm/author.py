@@ -81,7 +81,8 @@ class LLMConfig(Record):
 
     model, base_url: as the endpoint knows them. api_key_env: the variable with the key (see `OpenAIPolicy`).
     cache: the SQLite file of replies. batch_dir: where requests are written as Batch files in place of being sent.
-    structured: how JSON is asked for. temperature, top_p: sent where not None. attempts: how often a stage asks.
+    structured: how JSON is asked for. temperature, top_p: sent where not None. extra_body: further fields of every
+    request. attempts: how often a stage asks.
     seed: another one asks for other replies to the same requests. concurrency, timeout_s, max_retries: of requests.
     price_in, price_out: of a million tokens; budget: what all requests of the cache may cost together.
     """
@@ -94,6 +95,7 @@ class LLMConfig(Record):
     structured: Structured = "auto"
     temperature: float | None = 0.7
     top_p: float | None = None
+    extra_body: dict[str, JsonValue] = {}
     attempts: Annotated[int, Field(ge=1, le=10)] = 3
     seed: int = 0
     concurrency: Annotated[int, Field(ge=1)] = 16
@@ -338,6 +340,7 @@ class LLMAuthor:
                 temperature=self.config.temperature,
                 top_p=self.config.top_p,
                 form=_FORMS.get(talk.stage),
+                extra=self.config.extra_body,
                 salt=salt,
                 token_field=self.config.token_field,
             )

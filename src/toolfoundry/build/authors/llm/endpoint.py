@@ -28,7 +28,9 @@ class Endpoint:
         self._policy = policy
 
     async def complete(self, request: ChatRequest) -> ChatReply:
-        return reply_of(await self._policy.exchange(request.body()))
+        body = request.body()
+        extra = {key: body.pop(key) for key in request.extra}  # the SDK refuses fields that it does not know
+        return reply_of(await self._policy.exchange({**body, "extra_body": extra}))
 
     def usage(self) -> EndpointUsage:
         """HTTP requests, retries and tokens of this process."""

@@ -45,6 +45,7 @@ class ChatRequest(Record):
     """One request.
 
     form: the JSON Schema that the reply is to follow, None for free text; mode: how the server is asked for it.
+    extra: further fields, as the endpoint knows them.
     salt: sets apart requests that are equal and are to have replies of their own; it is not sent.
     token_field: under which name the limit is sent; newer models of OpenAI take only `max_completion_tokens`.
     """
@@ -56,6 +57,7 @@ class ChatRequest(Record):
     top_p: float | None = None
     form: dict[str, JsonValue] | None = None
     mode: Mode = "text"
+    extra: dict[str, JsonValue] = {}
     salt: str = ""
     token_field: TokenField = "max_tokens"
 
@@ -73,7 +75,7 @@ class ChatRequest(Record):
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
         elif self.form is not None and self.mode == "json_object":
             body["response_format"] = {"type": "json_object"}
-        return body
+        return {**self.extra, **body}
 
     @property
     def hash(self) -> str:
