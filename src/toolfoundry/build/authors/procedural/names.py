@@ -62,9 +62,9 @@ _TITLES = {
 # Words that stand in titles only; none of them is used in a wording of the catalogue.
 _ADJECTIVES = """amber ashen bitter borrowed brazen candid crimson crooked drowsy dusky fabled faithful feathered fickle
 forgotten frosted gilded gentle hushed idle ivory jagged kindled lonesome luminous midnight mossy nimble pallid patient
-plaited drifting ragged restless russet sable salted scarlet sunlit silent silken sleepless slender solemn spotted stolen
-sullen tangled tender thirsty thorny threadbare twilight unspoken velvet veiled wandering wayward weathered whispering
-wilted winding wistful woven""".title().split()
+plaited dappled ragged restless russet sable salted scarlet sunlit silent silken sleepless slender solemn spotted
+stolen sullen tangled tender thirsty thorny threadbare twilight unspoken velvet veiled wandering wayward weathered
+whispering wilted winding wistful woven""".title().split()
 _THINGS = """
 acorn anvil badger bellows bonfire bramble candle carousel cicada cinder clover cobweb compass cricket crow dagger
 dandelion ember falcon feather fiddle firefly foxglove hammock harp hazel heron hourglass ivy juniper kestrel
