@@ -26,6 +26,7 @@ __all__ = [
     "equals",
     "holds",
     "infer",
+    "may_hold",
     "published_match",
     "rules_out",
     "scalars",
@@ -120,6 +121,15 @@ def rules_out(answer: Answer, texts: str) -> bool:
     return not holds(answer, texts)
 
 
+def may_hold(answer: Answer, lowered: Sequence[str]) -> Sequence[int]:
+    """The places of the texts that may hold the answer: all others do not. Texts in lower case."""
+    parts = _parts(spelling(answer)) if answer.type in ("text", "list") else ()
+    word = next((token for part in parts for token in part), "")
+    if not word.isalpha():
+        return range(len(lowered))
+    return [place for place, text in enumerate(lowered) if word in text or not text.isascii()]
+
+
 def equals(answer: Answer, text: str) -> bool:
     """Whether a short text *is* the answer: nothing else of its kind stands in it.
 
@@ -210,12 +220,17 @@ def _number(text: str) -> int | float:
 
 
 def _numbers(text: str) -> Iterable[float]:
-    return _short_numbers(text) if len(text) <= _SHORT else _all_numbers(text)
+    return _short_numbers(text) if len(text) <= _SHORT else _long_numbers(text)
 
 
 @lru_cache(maxsize=4096)
 def _short_numbers(text: str) -> tuple[float, ...]:
     """Many answers are looked for in the same result."""
+    return tuple(_all_numbers(text))
+
+
+@lru_cache(maxsize=4)
+def _long_numbers(text: str) -> tuple[float, ...]:
     return tuple(_all_numbers(text))
 
 
@@ -251,11 +266,16 @@ def _date(match: re.Match[str]) -> datetime.date | None:
 
 
 def _dates(text: str) -> Iterable[datetime.date]:
-    return _short_dates(text) if len(text) <= _SHORT else _all_dates(text)
+    return _short_dates(text) if len(text) <= _SHORT else _long_dates(text)
 
 
 @lru_cache(maxsize=4096)
 def _short_dates(text: str) -> tuple[datetime.date, ...]:
+    return tuple(_all_dates(text))
+
+
+@lru_cache(maxsize=4)
+def _long_dates(text: str) -> tuple[datetime.date, ...]:
     return tuple(_all_dates(text))
 
 
@@ -277,11 +297,16 @@ def _normalise(token: str) -> str:
 
 
 def _tokens(text: str) -> Sequence[str]:
-    return _short_tokens(text) if len(text) <= _SHORT else _all_tokens(text)
+    return _short_tokens(text) if len(text) <= _SHORT else _long_tokens(text)
 
 
 @lru_cache(maxsize=4096)
 def _short_tokens(text: str) -> tuple[str, ...]:
+    return tuple(_all_tokens(text))
+
+
+@lru_cache(maxsize=4)
+def _long_tokens(text: str) -> tuple[str, ...]:
     return tuple(_all_tokens(text))
 
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import orjson
 
-from toolfoundry.answers import holds, published_match, spelling, stands_in
+from toolfoundry.answers import holds, may_hold, published_match, spelling, stands_in
 from toolfoundry.check.probes import Probe, Run, Tried, gold_arguments
 from toolfoundry.check.report import Verdict
 from toolfoundry.check.static import NO_GOLD, TOO_SHORT, UNREAD, ReadTool, is_choice, telling
@@ -46,11 +46,16 @@ def executed_verdicts(spec: EnvSpec, tools: Mapping[str, ReadTool], tried: Tried
         yield _call_fails(name, read, by_tool[name])
         yield _repeatable(name, by_tool[name])
     failures = [run for run in tried.runs if failed(run.result)]
+    errors = [run.result.text.lower() for run in failures]
+    prying = tried.of("placeholder", "placeholder-all", "question-words", "gold-elsewhere")
+    owners = {goal.tool for goal in spec.goals}
+    elsewhere = [run for run in prying if run.probe.tool not in owners and not failed(run.result)]
+    told = [run.result.content.lower() for run in elsewhere]
     for goal in spec.goals:
         yield from _placeholders(goal, by_tool[goal.tool])
         yield _echo(goal, tried)
-        yield _distractors(spec, goal, tried)
-        yield _errors(spec, goal, failures)
+        yield _distractors(spec, goal, elsewhere, told)
+        yield _errors(spec, goal, failures, errors)
         yield _wrong(spec, goal, tried)
 
 
@@ -130,33 +135,31 @@ def _echo(goal: Goal, tried: Tried) -> Verdict:
     return Verdict("echo-published", goal.tool, goal.id, found, "a result that does not repeat a guess")
 
 
-def _distractors(spec: EnvSpec, goal: Goal, tried: Tried) -> Verdict:
+def _distractors(spec: EnvSpec, goal: Goal, elsewhere: Sequence[Run], told: Sequence[str]) -> Verdict:
+    """`elsewhere`: calls of tools without a goal that worked; `told`: their results in lower case."""
     if not telling(goal.answer):
         return Verdict("distractor-answers", goal.tool, goal.id, skipped=TOO_SHORT)
-    owners = {other.tool for other in spec.goals}
-    if owners == {tool.name for tool in spec.tools}:
+    if {other.tool for other in spec.goals} == {tool.name for tool in spec.tools}:
         return Verdict("distractor-answers", goal.tool, goal.id, skipped="there is no distractor")
-    for run in tried.of("placeholder", "placeholder-all", "question-words", "gold-elsewhere"):
-        probe, result = run.probe, run.result
-        if probe.tool in owners or not holds(goal.answer, result.content):
+    for place in may_hold(goal.answer, told):
+        probe, result, _ = elsewhere[place]
+        if not holds(goal.answer, result.content) or stands_in(goal.answer, probe.arguments):
             continue
-        if not failed(result) and not stands_in(goal.answer, probe.arguments):
-            expected = f"{spelling(goal.answer)} from {goal.tool} only"
-            return Verdict("distractor-answers", goal.tool, goal.id, _shown(probe, result.content), expected)
+        expected = f"{spelling(goal.answer)} from {goal.tool} only"
+        return Verdict("distractor-answers", goal.tool, goal.id, _shown(probe, result.content), expected)
     return Verdict("distractor-answers", goal.tool, goal.id)
 
 
-def _errors(spec: EnvSpec, goal: Goal, failures: Sequence[Run]) -> Verdict:
+def _errors(spec: EnvSpec, goal: Goal, failures: Sequence[Run], errors: Sequence[str]) -> Verdict:
+    """`failures`: the calls that failed; `errors`: what they said, in lower case."""
     if not telling(goal.answer):
         return Verdict("answer-in-error", goal.tool, goal.id, skipped=TOO_SHORT)
     if is_choice(spec, goal):
         return Verdict("answer-in-error", goal.tool, goal.id, skipped="a choice among earlier results")
-    for run in failures:
-        probe, result = run.probe, run.result
-        if not holds(goal.answer, result.text):
-            continue
+    for place in may_hold(goal.answer, errors):
+        probe, result, _ = failures[place]
         calls = (*probe.before, (probe.tool, probe.arguments))
-        if not any(stands_in(goal.answer, arguments) for _, arguments in calls):
+        if holds(goal.answer, result.text) and not any(stands_in(goal.answer, arguments) for _, arguments in calls):
             found = _shown(probe, result.text)
             return Verdict("answer-in-error", goal.tool, goal.id, found, "an error without the answer")
     return Verdict("answer-in-error", goal.tool, goal.id)

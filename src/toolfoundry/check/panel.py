@@ -61,12 +61,15 @@ def call_key(name: str, arguments: Mapping[str, JsonValue]) -> str:
 
 
 def _score(spec: EnvSpec, name: str, messages: Sequence[Message], turns: Sequence[Sequence[ToolResult]]) -> float:
-    hit = any(
-        goal.tool == call.name and holds(goal.answer, result.text)
-        for message, turn in zip(messages, turns, strict=True)
-        for call, result in zip(message.tool_calls, turn, strict=True)
-        for goal in spec.goals
-    )
+    hit = False
+    for goal in spec.goals:
+        texts = [
+            result.text
+            for message, turn in zip(messages, turns, strict=True)
+            for call, result in zip(message.tool_calls, turn, strict=True)
+            if call.name == goal.tool
+        ]
+        hit = hit or any(holds(goal.answer, text) for text in texts)
     if not hit:  # nothing solved: Solve-F1 is 0, whatever else was called
         final = spec.scenario.answer
         return 0.5 * final_answer_right(messages[-1], final, tagged=spec.task.tagged) if final is not None else 0.0
