@@ -127,6 +127,7 @@ def build(
     from toolfoundry.build.ledger import Ledger, rejects_file
     from toolfoundry.build.pipeline import Recipe
     from toolfoundry.build.reporting import report_on
+    from toolfoundry.check import GATES
 
     inputs = [path for path in (drafts, questions, topics, pool, *(exclude or ())) if path is not None]
     separate(output, *inputs)
@@ -188,6 +189,7 @@ def build(
             session.estimate(as_json)
             return
     if stop_after is not None:
+        _same_build(output, mode, {**options, "stop_after": stop_after})
         _write_drafts(session, output, mode, stop_after, options, problems, started)
         return
     _same_build(output, mode, options)
@@ -216,6 +218,7 @@ def build(
         counts: dict[str, Any] = {
             "finished": True,
             **ledger.counts,
+            "gates": list(GATES),
             "rejects": {f"{stage}: {reason}": n for (stage, reason), n in ledger.rejects.most_common()},
             "seconds_by_stage": {stage: round(spent, 3) for stage, spent in seconds.items()},
             **session.about(),
@@ -247,7 +250,17 @@ class _Procedural:
     def items(self, start: int) -> Iterable[Brief | Draft]:
         if self.given is None:
             return self.recipe.briefs(start)
-        return (draft for draft in self.given if draft.brief.index >= start)
+        return (self._own(draft) for draft in self.given if draft.brief.index >= start)
+
+    def _own(self, draft: Draft) -> Draft:
+        """The draft, if this author began it: it works the rest out from the seed. Raises InputError."""
+        if draft.brief.origin != self.recipe.origin:
+            found = escape(visible(draft.brief.origin, 100))
+            raise InputError(
+                f"drafts of {found}, but these options say {self.recipe.origin}: give the profile, seed and split of "
+                "the drafts"
+            )
+        return draft
 
     def build(self, ledger: Ledger, on_progress: Callable[[Counter[str]], None]) -> dict[str, float]:
         from toolfoundry.build.pipeline import build_on_cores
