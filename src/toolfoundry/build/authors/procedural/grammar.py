@@ -281,7 +281,7 @@ class _Speaker:
         phrase = self.phrase(node, whole=True)
         if phrase.startswith(("how ", "what ", "by how ", "which ")):
             return f"{_capital(_inverted(phrase))}"
-        if phrase.startswith("whichever of "):
+        if phrase.startswith("whichever "):
             return "Which" + phrase.removeprefix("whichever") + "?"
         if node.kind == "person":
             if phrase.startswith("the person who "):
