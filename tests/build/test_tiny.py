@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
+from pathlib import Path
 
 import orjson
 import pytest
@@ -272,6 +273,20 @@ def test_tools_answer_for_any_entity_of_their_type(sandbox, train):
                 for golden in goldens:
                     (result,) = session.batch([(tool, {parameter: golden})])
                     assert result.content not in goldens
+
+
+def test_the_example_in_the_docs_is_real():
+    """The page shows environment 0 of seed 0: its question, its steps, and one source."""
+    page = (Path(__file__).parents[2] / "docs" / "tiny.md").read_text(encoding="utf-8")
+    (draft,) = drafts(1)
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert code in draft.sources.values()
+    assert draft.scenario.question in page
+    for step in draft.scenario.steps:
+        assert f"| {step.id} | {step.question} | `" in page
+        assert f" {step.answer.value} |" in page
+    assert f"{len(WORDS)} words and syllables" in page
+    assert f"{len(RELATIONS)} relations" in page
 
 
 def test_the_prompt_is_short_and_asks_for_the_tag(train):
