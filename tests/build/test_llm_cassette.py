@@ -12,6 +12,7 @@ import sys
 import threading
 from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -22,39 +23,49 @@ from toolfoundry.build.authors.llm.cache import ReplyCache
 from toolfoundry.build.authors.llm.estimate import Assumptions, estimate
 from toolfoundry.build.authors.llm.requests import hash_of
 from toolfoundry.build.construct import construct
-from toolfoundry.build.draft import STAGES
+from toolfoundry.build.draft import STAGES, Reject
+from toolfoundry.build.ledger import Ledger, rejects_file
+from toolfoundry.build.pipeline import build_with
 from toolfoundry.build.scaling import Scaling
 from toolfoundry.demo import environments
 from toolfoundry.sandbox import Sandbox, SandboxLimits
+from toolfoundry.store import read
+from toolfoundry.types import EnvSpec
 
 ITEMS = load_cassette()
 POOL = pool_of(environments())
 TESTS = Path(__file__).parents[1]
 
 
+class Ended(NamedTuple):
+    """What is in the output for one item."""
+
+    spec: EnvSpec | None
+    reject: Reject | None
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """All constructions once, two at a time: outcomes by name, what was asked, and the cache."""
-    cache = tmp_path_factory.mktemp("llm") / "replies.sqlite"
+    """All constructions once, two at a time: how each ended, by name, what was asked, what it took, and the cache."""
+    folder = tmp_path_factory.mktemp("llm")
+    output, cache = folder / "envs.jsonl", folder / "replies.sqlite"
     replay = Replay(ITEMS)
-    outcomes = {}
+    # One of the recorded functions runs for ever, so a call gets little time.
+    limits = SandboxLimits(call_s=0.05)
 
     async def main(url):
-        turns = asyncio.Semaphore(2)
         config = LLMConfig(model="m", base_url=url, cache=cache, price_in=2.0, price_out=8.0)
-        # One of the recorded functions runs for ever, so a call gets little time.
-        with Sandbox(limits=SandboxLimits(call_s=0.05)) as sandbox:
+        briefs = [item.brief for item in ITEMS]
+        with Sandbox(limits=limits) as sandbox, Ledger(output, "new") as ledger:
             async with LLMAuthor(config, pool=POOL) as author:
-
-                async def one(item):
-                    async with turns:
-                        outcomes[item.name] = await construct(item.brief, author, Scaling(), sandbox)
-
-                await asyncio.gather(*(one(item) for item in ITEMS))
+                assert await build_with(author, briefs, Scaling(), ledger, sandbox, concurrency=2) == 0
                 return author.usage()
 
     with serve(replay) as url:
         usage = asyncio.run(main(url))
+    specs = {spec.provenance.labels["index"]: spec for spec in read(output, EnvSpec)}
+    rejects = {reject.brief.index: reject for reject in read(rejects_file(output), Reject)}
+    outcomes = {item.name: Ended(specs.get(index), rejects.get(index)) for index, item in enumerate(ITEMS)}
     return outcomes, replay, usage, cache
 
 

@@ -4,10 +4,21 @@ import json
 import re
 import time
 
+import orjson
 import pytest
 
-from toolfoundry.build.authors.llm.replies import read_decomposition, read_deployment
+from llm_replay import load_cassette
+from toolfoundry.build.authors.llm.replies import (
+    Given,
+    read_decomposition,
+    read_deployment,
+    read_documents,
+    read_merges,
+    read_scaled,
+)
 from toolfoundry.build.authors.llm.structured import Unreadable, fences, read_json
+from toolfoundry.build.draft import Draft
+from toolfoundry.seeds import generator
 
 PLAIN = {"steps": [{"id": "s1", "question": 'Who wrote "Ash Lane"?'}], "final": {"operation": "answer"}}
 TEXT = json.dumps(PLAIN)
@@ -170,3 +181,48 @@ def test_fences_end_where_they_say():
     """A fence of four backticks may hold one of three; one that is not closed ends with the reply."""
     found = fences("````python\na = '''\n```\n'''\n````\n~~~json\n{}\n")
     assert [(fence.language, fence.text) for fence in found] == [("python", "a = '''\n```\n'''\n"), ("json", "{}\n")]
+
+
+def spoiled(text, rng):
+    """The text with a few accidents: parts gone, doubled, or in place of others."""
+    for _ in range(rng.randint(1, 4)):
+        start = rng.randrange(len(text) + 1)
+        end = min(len(text), start + rng.choice([1, 2, 5, 40, 400]))
+        patch = rng.choice(["", text[start:end] * 2, "null", '"', "{", "]", "{s1}", "-1e999", "\\ud800", "[" * 2000])
+        text = text[:start] + patch + text[end:]
+    return text
+
+
+def test_no_reply_can_break_the_reading():
+    """Whatever is made of recorded replies, reading gives a record that can be stored, or Unreadable."""
+    items = [item for item in load_cassette() if item.replies.get("deploy")]
+    drafts = {}
+    for item in items:
+        found = [one.text for one in item.replies["decompose"]]
+        scenario = read_decomposition(found[-1])
+        draft = Draft(brief=item.brief, author="x", stage="decompose", scenario=scenario)
+        documents = read_documents(item.replies["document"][-1].text, Given(draft))
+        drafts[item.name] = draft.model_copy(update={"documents": documents.documents, "calls": documents.calls})
+    readers = {
+        "decompose": lambda text, given: read_decomposition(text),
+        "document": read_documents,
+        "integrate": read_merges,
+        "scale": lambda text, given: read_scaled(text, given, ["expand", "retype"]),
+        "deploy": lambda text, given: read_deployment(text, given.names, {}),
+    }
+    rng = generator("spoiled replies", 1)
+    read, refused = 0, []
+    for _ in range(1500):
+        item = rng.choice(items)
+        stage = rng.choice([stage for stage in readers if item.replies.get(stage)])
+        text = spoiled(rng.choice(item.replies[stage]).text, rng)
+        try:
+            record = readers[stage](text, Given(drafts[item.name]))
+        except Unreadable as problem:
+            refused.append(problem.complaints)
+            continue
+        orjson.dumps(record.model_dump(mode="json"))
+        read += 1
+    assert read > 50
+    assert len(refused) > 500
+    assert all(complaints and all(complaint.detail for complaint in complaints) for complaints in refused)
