@@ -139,8 +139,10 @@ class _Speaker:
         return text.replace("{}", subject).replace("{q}", self.qualified(node, fact))
 
     def shaped(self, draw: Callable[[], str]) -> str:
-        """A wording; the shorter or longer one of two where the whole is too long or too short."""
-        return draw() if self.mood == 0 else min(draw(), draw(), key=lambda text: -self.mood * _length(text))
+        """A wording; the shortest or longest of several where the whole is too long or too short."""
+        if self.mood == 0:
+            return draw()
+        return min((draw() for _ in range(2 if self.mood > 0 else 4)), key=lambda text: -self.mood * _length(text))
 
     def qualified(self, node: Node, fact: Fact) -> str:
         said = {k: self.year(v) if isinstance(v, Node) else str(v) for k, v in node.qualifiers.items()}
@@ -227,7 +229,7 @@ class _Speaker:
         said = self.phrase(value)
         old, new = (_PLURAL[str(node.arguments[name])] for name in ("from_unit", "to_unit"))
         forms = ("{} converted from {} to {}", "{} expressed not in {} but in {}", "{} recalculated from {} to {}")
-        return self.rng.choice(forms).format(said, old, new)
+        return self.rng.choice(forms).format(said + "," * (_length(said) > _MID_WORDS), old, new)
 
     def _compared(self, node: Node, compared: Fact) -> str:
         names = node.arguments["names"]
@@ -270,6 +272,8 @@ class _Speaker:
             ]
             if asked and self.rng.random() < 0.75:
                 text = self.rng.choice(asked)
+                if (unit := self.unit(node)) and _length(subject) > _MID_WORDS and f", {unit}" not in text:
+                    text = text.replace(f" {unit}?", f", {unit}?")
                 return _capital(text.replace("{}", subject).replace("{q}", self.qualified(node, node.fact)))
         if node.compared is not None and not isinstance(node.value, list):
             return self._asked_choice(node, node.compared)
@@ -298,7 +302,7 @@ class _Speaker:
                 if re.match("the (?:[a-z]+ )?(?:order|list) ", phrase)
                 else f"Can you list {phrase}?"
             )
-        return self.rng.choice(self._what(node)).format(phrase)
+        return self.rng.choice(self._what(node)[: 2 if _length(phrase) > _MID_WORDS else 3]).format(phrase)
 
     def _what(self, node: Node) -> tuple[str, ...]:
         if unit := self.unit(node):
@@ -366,8 +370,8 @@ _TOGETHER = {
     "difference": ("the difference in {} between {}", "the gap in {} between {}"),
     "average": ("the average {} of {}, to two decimals", "the mean {} of {}, to two decimals"),
     "spread": ("the spread in {} among {}", "the widest gap in {} among {}"),
-    "largest": ("the largest {} among {}", "the highest {} among {}"),
-    "smallest": ("the smallest {} among {}", "the lowest {} among {}"),
+    "largest": ("the largest {} of {}", "the highest {} of {}"),
+    "smallest": ("the smallest {} of {}", "the lowest {} of {}"),
 }
 _OF_TWO = {
     "largest": "larger", "smallest": "smaller", "earliest": "earlier", "latest": "later", "greatest": "greater",
@@ -421,11 +425,11 @@ _WORKED = ("Work out {}.", "Calculate {}.", "Please work out {}.", "I would like
 _LISTED = (
     "Name {}.",
     "Give me {}.",
-    "What are {}?",
     "Please list {}.",
     "I am looking for {}, in this order.",
     "Find {}.",
 )
+_ORDERED = ("List {}.", "Give me {}.", "Please list {}.", "Can you list {}?", "Name {}.", "I would like to have {}.")
 _TAKEN = ("Take {}.", "Consider {}.", "Start with {}.", "Think of {}.", "Let us begin with {}.", "This is about {}.")
 _THEN = ("Then take {}.", "Next, consider {}.", "From there, go on to {}.", "Now think of {}.", "Also consider {}.")
 _CALLED = ("There is {} called {}.", "I am reading about {} called {}.", "Somewhere there is {} called {}.")
@@ -542,14 +546,7 @@ def _closing(tops: Sequence[Node], speaker: _Speaker, rng: random.Random) -> str
     if top.kind in kinds():
         frames = _NAMED
     elif top.kind == "names":
-        frames = (
-            "List {}.",
-            "Give me {}.",
-            "Please list {}.",
-            "Can you list {}?",
-            "Name {}.",
-            "I would like to have {}.",
-        )
+        frames = ("Give me {}.", "I need {}.", "Please find {}.") if phrase.startswith("the alphabetical") else _ORDERED
     elif top.computed is not None and top.computed.function.domain in ("arithmetic", "units"):
         frames = _WORKED
     else:
