@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections import Counter
 from functools import cache
+from pathlib import Path
 from statistics import mean
 
 import pytest
 
-from toolfoundry.answers import holds
+from toolfoundry.answers import holds, spelling
+from toolfoundry.build.authors.procedural.catalogue import facts, kinds
+from toolfoundry.build.authors.procedural.catalogue.computing import computed
 from toolfoundry.build.authors.procedural.names import PATTERNS, class_of, name_class
 from toolfoundry.build.authors.procedural.plan import Plan
 from toolfoundry.build.authors.procedural.profile import FTRL, HARD, Profile, Split
@@ -77,8 +81,8 @@ def test_sub_answers_differ_and_the_final_answer_follows_from_them():
         scenario = plan.decomposition
         answers = {step.id: step.answer for step in scenario.steps}
         assert follow(scenario.final, answers) == scenario.answer
-        facts = [str(look.answer.value).lower() for look in plan.lookups if look.function.group != "computation"]
-        assert len(set(facts)) == len(facts)
+        given = [str(look.answer.value).lower() for look in plan.lookups if look.function.group != "computation"]
+        assert len(set(given)) == len(given)
 
 
 def test_a_later_step_names_its_parents_only_by_reference():
@@ -198,3 +202,27 @@ def test_the_same_arguments_give_the_same_bytes_in_another_process():
 def test_another_seed_or_index_is_another_question():
     questions = {make_plan(FTRL, seed, "train", index).decomposition.question for seed in (1, 2) for index in range(50)}
     assert len(questions) == 100
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "world.md"
+
+
+def test_the_questions_on_the_page_are_those_of_the_set():
+    """If this fails, the sets of a seed have changed: a new version, and new examples."""
+    examples = re.findall(r"^- `(\d+)` \((\d+) steps?, (\w+)\) (.*) → (.*)$", PAGE.read_text(), re.MULTILINE)
+    assert len(examples) == 12
+    for index, steps, operation, question, answer in examples:
+        scenario = make_plan(FTRL, 0, "train", int(index)).decomposition
+        found = (str(len(scenario.steps)), scenario.final.operation, scenario.question, spelling(scenario.answer))
+        assert found == (steps, operation, question, answer)
+
+
+def test_the_table_on_the_page_is_the_catalogue():
+    page = PAGE.read_text()
+    for kind in kinds().values():
+        groups = [fact.function.group for fact in facts().values() if fact.function.subject == kind.name]
+        counts = " | ".join(str(groups.count(group)) for group in ("relation", "attribute", "event"))
+        assert f"| {kind.name} | {kind.domain} | {counts} |" in page
+    assert f"{len(kinds())} types of things" in page
+    assert f"{len(facts())} facts" in page
+    assert f"{len(computed())} computations" in page
