@@ -12,9 +12,9 @@ from toolfoundry.build.author import Feedback
 from toolfoundry.build.authors.llm import LLMAuthor, LLMConfig
 from toolfoundry.build.authors.llm.author import MOST_TOKENS
 from toolfoundry.build.authors.llm.cache import Prices, ReplyCache
-from toolfoundry.build.authors.llm.prompting import asking, correction, system_text
+from toolfoundry.build.authors.llm.prompting import system_text
 from toolfoundry.build.authors.llm.requests import ChatMessage, ChatReply, ChatRequest
-from toolfoundry.build.draft import STAGES, Brief, Complaint, Draft, Rejected
+from toolfoundry.build.draft import Brief, Complaint, Draft, Rejected
 from toolfoundry.build.scaling import Scaling
 from toolfoundry.errors import BudgetExceeded, EndpointError, InputError
 from toolfoundry.types import SubQuestion, Tool, ToolSchema
@@ -139,23 +139,6 @@ def test_data_never_reaches_a_system_text(tmp_path):
     system, user = script.requests[0].body["messages"]
     assert system["content"] == system_text("decompose")
     assert json.dumps(evil, ensure_ascii=False) in user["content"]
-
-
-def test_frames_are_filled_once():
-    """Templates within data stay as they are, and what is invisible in a complaint is shown."""
-    assert "{{complaints}}" in asking({"question": "{{complaints}} {{input}}"})
-    told = correction([Complaint("x", "the answer \u202e{{complaints}}\x1b[31m")])
-    assert told.count("{{complaints}}") == 1
-    assert "\x1b" not in told
-    assert "\u202e" not in told
-
-
-@pytest.mark.parametrize("stage", STAGES)
-def test_system_texts_are_complete(stage):
-    """No placeholder is left, and each names its stage."""
-    text = system_text(stage)
-    assert "{{" not in text.replace('{{"', "")
-    assert f"stage {STAGES.index(stage) + 1} of 5" in text
 
 
 def test_topics_are_asked_for_one_by_one(tmp_path):

@@ -18,12 +18,12 @@ import pytest
 
 from fake_openai_server import serve, status
 from llm_replay import Replay, load_cassette
-from toolfoundry.build.authors.llm import LLMAuthor, LLMConfig, pool_of, prompt_hashes
+from toolfoundry.build.authors.llm import LLMAuthor, LLMConfig, pool_of
 from toolfoundry.build.authors.llm.cache import ReplyCache
 from toolfoundry.build.authors.llm.estimate import Assumptions, estimate
 from toolfoundry.build.authors.llm.requests import hash_of
 from toolfoundry.build.construct import construct
-from toolfoundry.build.draft import STAGES, Reject
+from toolfoundry.build.draft import Reject
 from toolfoundry.build.ledger import Ledger, rejects_file
 from toolfoundry.build.pipeline import build_with
 from toolfoundry.build.scaling import Scaling
@@ -218,10 +218,3 @@ def test_killed_anywhere_and_started_again_nothing_received_is_asked_again(tmp_p
 def _replies_in(cache):
     with contextlib.closing(sqlite3.connect(cache)) as db:
         return {key for (key,) in db.execute("SELECT hash FROM replies")}
-
-
-def test_every_prompt_is_in_the_run_file():
-    """The hashes cover a system text for each stage and both frames."""
-    hashes = prompt_hashes()
-    assert {f"{stage}.md" for stage in STAGES} < hashes.keys()
-    assert all(len(value) == 64 for value in hashes.values())
