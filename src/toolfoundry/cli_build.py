@@ -8,9 +8,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import orjson
 import typer
@@ -35,6 +35,7 @@ __all__ = ["build"]
 AuthorName = Literal["procedural", "llm"]
 ProfileName = Literal["ftrl", "tiny", "hard"]
 SplitName = Literal["train", "dev", "test"]
+T = TypeVar("T")
 StageName = Literal["decompose", "document", "integrate", "scale", "deploy"]
 StructuredName = Literal["auto", "json_schema", "json_object", "text"]
 
@@ -244,13 +245,14 @@ class _Procedural:
     pending: str = ""
 
     def __init__(self, recipe: Any, given: Iterable[Draft] | None, count: int | None, jobs: int) -> None:
-        self.recipe, self.given, self.count, self.jobs = recipe, given, count, jobs
+        self.recipe, self.count, self.jobs = recipe, count, jobs
+        self.given = None if given is None else _begun(map(self._own, given))
         self.author, self.scaling = recipe.author(), recipe.profile.scaling
 
     def items(self, start: int) -> Iterable[Brief | Draft]:
         if self.given is None:
             return self.recipe.briefs(start)
-        return (self._own(draft) for draft in self.given if draft.brief.index >= start)
+        return (draft for draft in self.given if draft.brief.index >= start)
 
     def _own(self, draft: Draft) -> Draft:
         """The draft, if this author began it: it works the rest out from the seed. Raises InputError."""
@@ -283,7 +285,8 @@ class _WithModel:
     def __init__(
         self, config: Any, given: Iterable[Brief | Draft], pool: list[Tool], profile: Profile, count: int | None
     ) -> None:
-        self.config, self.given, self.pool, self.scaling, self.count = config, given, pool, profile.scaling, count
+        self.config, self.pool, self.scaling, self.count = config, pool, profile.scaling, count
+        self.given = _begun(given)
         self.pending = ""
         self._about: dict[str, JsonValue] = {}
 
@@ -347,6 +350,12 @@ class _WithModel:
             print_json({"items": found.items, "stages": [stage._asdict() for stage in found.stages]})
         else:
             out.print(escape(str(found)), highlight=False)
+
+
+def _begun(items: Iterable[T]) -> Iterable[T]:
+    """The items, the first of them read: a file that cannot be read is an error before anything is written."""
+    remaining = iter(items)
+    return chain(list(islice(remaining, 1)), remaining)
 
 
 def _index(item: Brief | Draft) -> int:
