@@ -117,6 +117,17 @@ def test_values_of_facts_are_worth_asking_for():
             assert (output.high - output.low) * 10**output.decimals >= 50, name
 
 
+def test_no_choice_is_a_word_of_the_wordings():
+    """An answer such as "plumber" must not stand in a question or document for another reason."""
+    others = re.sub(r"= of [^|]*\|", "|", "\n".join(table("facts.txt"))).lower()
+    said = f" {' '.join(re.findall('[a-z]+', others))} "
+    choices = [
+        c for fact in facts().values() if fact.function.output.kind == "choice" for c in fact.function.output.choices
+    ]
+    assert len(choices) == len(set(choices)) + 12  # the rocks of mountains are the stones of towers
+    assert not [choice for choice in choices if f" {choice} " in said]
+
+
 def test_relations_lead_from_every_type_to_every_other():
     edges = {(f.function.subject, f.function.output.entity) for f in facts().values() if f.function.group == "relation"}
     for start in kinds():

@@ -429,6 +429,8 @@ class _Draft:
                 return self.compute("ratio", first=large, second=small)
         else:
             operation = self.rng.choice(("total", "total", "average", "spread", "largest", "smallest", "median"))
+        if operation in ("average", "median") and _half(nodes):
+            raise _Unfit
         return self.compute(operation, unit=shown, values=nodes)
 
     def _from_one_root(self, steps: int) -> _Drawn:
@@ -586,6 +588,12 @@ def turns(first: Fact, second: Fact) -> bool:
     """
     back = second.function.output.entity
     return back == first.function.subject != "person" and first.function.output.entity != back
+
+
+def _half(nodes: Sequence[Node]) -> bool:
+    """Whether the mean lies half-way between two numbers of two decimals: people round such a one up, floats do not."""
+    thousandths = 1000 * sum(float(str(node.value)) for node in nodes) / len(nodes)
+    return abs(thousandths % 10 - 5) < 1e-3
 
 
 def apart(nodes: Sequence[Node]) -> None:
