@@ -290,6 +290,7 @@ def test_demo(run, tmp_path):
     assert "gold is at 1.000" in out
     assert sorted(path.name for path in (tmp_path / "demo").iterdir()) == [
         "environments.jsonl",
+        "environments.rejects.jsonl",
         "report.html",
         "trajectories.jsonl",
         "trajectories.run.json",

@@ -103,7 +103,7 @@ def test_no_name_is_a_word_of_the_author():
 
 def test_the_vocabulary_is_locked():
     """Changing any of this changes training: a checkpoint trained on these texts cannot read others."""
-    texts = "\n".join([*WORDS, tiny.SYSTEM, tiny.UNKNOWN, *(relation.tool for relation in RELATIONS)])
+    texts = "\n".join([*WORDS, tiny.ASK, tiny.UNKNOWN, *(relation.tool for relation in RELATIONS)])
     assert len(set(WORDS)) == len(WORDS)
     assert hashlib.sha256(texts.encode()).hexdigest()[:16] == "85cd1887685aa049"
 
@@ -291,6 +291,6 @@ def test_the_example_in_the_docs_is_real():
 
 def test_the_prompt_is_short_and_asks_for_the_tag(train):
     spec = spec_of(train[0])
-    assert [message.role for message in spec.prompt] == ["system", "user"]
-    assert spec.prompt[1].content == spec.scenario.question
+    assert [message.role for message in spec.prompt] == ["user"]
+    assert spec.prompt[0].content == f"{tiny.ASK} {spec.scenario.question}"
     assert spec.task.tagged

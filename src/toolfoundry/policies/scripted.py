@@ -195,6 +195,7 @@ def _final(spec: EnvSpec) -> Message:
 
 def _words(scene: Scene) -> list[str]:
     """The names (runs of capitalised words) and the words of the question; never empty."""
-    question = scene.messages[0].content.rpartition("Question:")[2] if scene.messages else ""
+    asked = [message.content for message in scene.messages if message.role == "user"]
+    question = asked[0].rpartition("Question:")[2] if asked else ""
     names = re.findall(r"[A-Z][\w'’-]*(?:\s+[A-Z][\w'’-]*)+", question)
     return [*names, *(word for word in re.findall(r"[\w'’-]+", question) if len(word) > 2)] or ["unknown"]

@@ -11,7 +11,7 @@ Names are numbered 0 to 96^4 - 1 by a scrambled bijection. Those of one seed and
 3 * 1024: seeds that differ modulo 1024 share no name, nor do the splits of one seed. A class has 27,648 names, and the
 name that environment i asks about is number i of its class, so that questions repeat only after that many.
 
-A checkpoint that was trained on these texts depends on `WORDS`, `SYSTEM` and `UNKNOWN`: a test fails when they change.
+A checkpoint that was trained on these texts depends on `WORDS`, `ASK` and `UNKNOWN`: a test fails when they change.
 """
 
 # ruff: noqa: ARG002 (the protocol's arguments; this author needs no feedback)
@@ -40,9 +40,9 @@ from toolfoundry.seeds import derive_seed, generator
 from toolfoundry.symbolic import answer_of
 from toolfoundry.types import Answer, Final, Message, ScenarioKind, ToolSchema
 
-__all__ = ["NAMES_PER_CLASS", "RELATIONS", "SYSTEM", "UNKNOWN", "WORDS", "Relation", "TinyAuthor", "entity_name"]
+__all__ = ["NAMES_PER_CLASS", "RELATIONS", "ASK", "UNKNOWN", "WORDS", "Relation", "TinyAuthor", "entity_name"]
 
-SYSTEM = "Use the tools. Give <answer>…</answer>."
+ASK = "Use the tools. Give <answer>…</answer>."
 UNKNOWN = "Error: unknown {type}. Use a name from the question or a result."
 
 _TYPES = ("person", "city", "firm")
@@ -184,7 +184,7 @@ class TinyAuthor:
 
     def prompt(self, question: str) -> tuple[Message, ...]:
         """The opening messages: shorter than the standard ones."""
-        return Message(role="system", content=SYSTEM), Message(role="user", content=question)
+        return (Message(role="user", content=f"{ASK} {question}"),)
 
     async def decompose(self, brief: Brief, feedback: Feedback | None = None) -> Decomposition:
         """The question, a step for each hop, and the last answer of each chain as the final answer."""
