@@ -51,16 +51,16 @@ class Use:
 
 @pytest.fixture(scope="module")
 def uses() -> dict[str, list[Use]]:
-    """Facet -> up to three tools that have it, from as many environments as that takes."""
+    """Facet -> up to two tools that have it, from as many environments as that takes."""
     author = ProceduralAuthor(FTRL, 31, "train")
     found: dict[str, list[Use]] = {facet.id: [] for facet in facets() if facet.id not in RARE}
     for index in range(400):
         draft = asyncio.run(prepare(Brief(index=index, origin="test"), author, FTRL.scaling, until="deploy"))
         for design, trial in _tools(author, draft):
             for part in design.parts:
-                if part.facet in found and len(found[part.facet]) < 3:
+                if part.facet in found and len(found[part.facet]) < 2:
                     found[part.facet].append(Use(design, part, draft.sources[design.name], trial))
-        if all(len(many) >= 2 for many in found.values()):
+        if all(len(many) == 2 for many in found.values()):
             break
     return found
 

@@ -45,9 +45,12 @@ def plain_form(given: Input) -> Form:
 
 
 def retyped_form(
-    given: Input, level: int, carried: bool, alone: bool, rng: random.Random, *, renamed: bool = True
+    given: Input, level: int, kept: bool, alone: bool, rng: random.Random, *, renamed: bool = True
 ) -> Form:
-    """The form that an input has in a scaled document; `alone`: it is the function's only input."""
+    """The form that an input has in a scaled document; `alone`: it is the function's only input.
+
+    `kept`: it carries an earlier answer, or must be given as it is said: then it is never a choice.
+    """
     name = _usable(input_name(given, rng) if renamed else given.name)
     text = _said(given)
     kind = given.value.kind
@@ -73,14 +76,14 @@ def retyped_form(
         if draw < 0.3:
             bounds: dict[str, JsonValue] = {"minimum": 1000} if rng.random() < 0.8 else {}
             return Form(name, {"type": "integer", "description": text, **bounds})
-        digits: Mapping[str, JsonValue] = _DIGITS if rng.random() < 0.06 and not carried else _NOTHING
+        digits: Mapping[str, JsonValue] = _DIGITS if rng.random() < 0.06 and not kept else _NOTHING
         return Form(name, {"type": "string", "description": f"{text} In four digits.", **digits}, "text")
-    if kind == "choice" and not carried:
+    if kind == "choice" and not kept:
         return Form(name, {"type": "string", "description": text, "enum": [*given.value.choices]})
     if kind == "choice":
         return plain_form(given)
     if kind == "date":
-        if draw < 0.1 and not carried:
+        if draw < 0.1 and not kept:
             part: dict[str, JsonValue] = {"type": "integer"}
             fields = {"year": part, "month": part, "day": part}
             schema = {"type": "object", "properties": fields, "required": [*fields]}

@@ -9,9 +9,10 @@ output. So arithmetic still meets a number, whatever form the result takes in th
 from __future__ import annotations
 
 import random
+import re
 import tomllib
 from collections.abc import Callable, Sequence, Set
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any, NamedTuple, cast
 
@@ -19,7 +20,7 @@ from pydantic import JsonValue
 
 from toolfoundry.build.authors.procedural.design import Column, Part, Phase, Site, key_of, literal
 
-__all__ = ["Facet", "facets", "make_part", "units"]
+__all__ = ["Facet", "conditions", "facets", "fitting", "local_names", "make_part", "units"]
 
 
 class Facet(NamedTuple):
@@ -59,9 +60,24 @@ class Facet(NamedTuple):
         """The group, or the facet itself."""
         return self.group or self.id
 
-    def fits(self, site: Site) -> bool:
-        """Whether it makes sense in a tool."""
-        return _WHEN[self.when](site)
+
+def conditions(site: Site) -> frozenset[str]:
+    """The names of the conditions that a tool meets."""
+    return frozenset([name for name, test in _WHEN.items() if test(site)])
+
+
+@lru_cache(maxsize=4096)
+def fitting(kind: str, met: frozenset[str]) -> tuple[Facet, ...]:
+    """The facets of one kind that make sense in a tool that meets these conditions."""
+    return tuple(facet for facet in facets() if facet.kind == kind and facet.when in met)
+
+
+@cache
+def local_names() -> frozenset[str]:
+    """The names that the code of facets binds: a parameter of that name would be overwritten."""
+    bound = re.compile(r"^ *([a-z_]+(?:, [a-z_]+)*) = |\bfor ([a-z_]+(?:, [a-z_]+)*) in ", re.MULTILINE)
+    found = [names for facet in facets() for pair in bound.findall(facet.code) for names in pair if names]
+    return frozenset(name for names in found for name in names.split(", "))
 
 
 @cache
@@ -141,16 +157,18 @@ def make_part(facet: Facet, site: Site, rng: random.Random, taken: Set[str]) -> 
 
 
 def _fill(template: str, words: dict[str, str]) -> str:
-    """The template with each `$word` of a dict replaced."""
-    if "$" in template:
-        for word, text in words.items():
-            template = template.replace(word, text)
-    return template
+    """The template with each `$word` that is known replaced; those that only the source knows are left."""
+    return _WORD.sub(lambda match: words.get(match[0], match[0]), template) if "$" in template else template
+
+
+_WORD = re.compile(r"\$[a-z]+[0-9]?")
 
 
 def _words(site: Site, options: tuple[str, ...], columns: tuple[Column, ...]) -> dict[str, str]:
-    """What the words of a template stand for; longer words first, where one begins with another."""
-    words = {f"$o{index}": option for index, option in enumerate(options)}
+    """What the words of a template stand for."""
+    words = {"$noun": site.noun, "$unit": site.unit, "$key": site.key, "$subject": site.subject.replace("_", " ")}
+    for index, option in enumerate(options):
+        words[f"$o{index}"] = option
     if columns:
         names = [column.name for column in columns]
         words["$fieldlist"] = ", ".join(map(literal, names)) + ("," if len(names) == 1 else "")
@@ -160,8 +178,6 @@ def _words(site: Site, options: tuple[str, ...], columns: tuple[Column, ...]) ->
         factors = _FACTORS[site.unit]
         words["$factors"], words["$units"] = literal(dict(factors)), ", ".join(factors)
         words["$first"] = literal(site.unit)
-    words["$subject"], words["$noun"] = site.subject.replace("_", " "), site.noun
-    words["$unit"], words["$key"] = site.unit, site.key
     return words
 
 

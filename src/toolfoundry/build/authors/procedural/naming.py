@@ -47,8 +47,8 @@ _WIDE = (
 )
 _CALCULATES = (
     "Works out {what}.",
-    "Calculates {what} from the given values.",
-    "A calculator for {what}, with options for the form of the result.",
+    "Calculates {what}.",
+    "A calculator that gives {what}, with options for the form of the result.",
     "Computes {what}. Optional parameters change how the result is presented.",
     "Determines {what}.",
 )

@@ -20,7 +20,7 @@ from toolfoundry.build.authors.procedural.design import Design, inputs_of, liter
 from toolfoundry.build.authors.procedural.plan import Input
 from toolfoundry.computations import COMPUTATIONS
 
-__all__ = ["Limits", "Table", "write_source"]
+__all__ = ["RESERVED", "Limits", "Table", "write_source"]
 
 _WIDTH = 116
 _PHASES = ("record", "number", "added", "text", "dressed", "output")
@@ -35,6 +35,10 @@ _KINDS = {
     "array": ("list", "a list"),
     "object": ("dict", "an object"),
 }
+RESERVED = frozenset(
+    "all_rows candidates columns datetime error field given json kind known label name names re value wanted".split()
+)
+"""Names that sources use for themselves; no parameter that is added to a tool may have one."""
 _HINTS = {"boolean": "bool", "integer": "int", "number": "float", "array": "list", "object": "dict"}
 
 
@@ -227,13 +231,12 @@ def _check_kind(kind: str, names: list[str]) -> Iterator[str]:
         yield f'    fail "{names[0]} must be {words}"'
         return
     pairs = ", ".join(f'"{name}": {name}' for name in names)
-    if len(pairs) < 80:
+    if len(pairs) < 70:
         yield f"for label, given in {{{pairs}}}.items():"
     else:
-        yield "given_values = {"
+        yield "for label, given in {"
         yield from _packed(pairs.split(", "), 4)
-        yield "}"
-        yield "for label, given in given_values.items():"
+        yield "}.items():"
     yield f"    if given is not None and not isinstance(given, {python}):"
     yield f'        fail f"{{label}} must be {words}"'
 

@@ -11,19 +11,19 @@ import itertools
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import NamedTuple, cast
 
 from pydantic import JsonValue
 
 from toolfoundry.build.authors.procedural.design import Design, Form, Part, Site, inputs_of, key_of, result_kind
 from toolfoundry.build.authors.procedural.documents import plain_form, retyped_form, written
-from toolfoundry.build.authors.procedural.facets import Facet, facets, make_part
+from toolfoundry.build.authors.procedural.facets import conditions, fitting, local_names, make_part
 from toolfoundry.build.authors.procedural.facts import Facts
 from toolfoundry.build.authors.procedural.naming import base_description, base_name, wide_description, wide_name
 from toolfoundry.build.authors.procedural.plan import Function, Input, Lookup, Plan
 from toolfoundry.build.authors.procedural.profile import Profile, Span
-from toolfoundry.build.authors.procedural.sources import Limits, write_source
+from toolfoundry.build.authors.procedural.sources import RESERVED, Limits, write_source
 from toolfoundry.build.decompose import kind_of
 from toolfoundry.build.draft import Change, Strategy, SymbolicCall
 from toolfoundry.build.scaling import Scaling
@@ -61,11 +61,6 @@ _GOLD_SELECTORS: dict[ScenarioKind, float] = {
     "multi_hop": 0.1,
     "parallel_multi_hop": 0.1,
 }
-
-
-@cache
-def _of_kind(kind: str) -> tuple[Facet, ...]:
-    return tuple(facet for facet in facets() if facet.kind == kind)
 
 
 class Workpiece(NamedTuple):
@@ -195,14 +190,14 @@ class Toolsmith:
         """The gold tools generalised, expanded and retyped."""
         if self._scaled is None or self._scaled[0] != scaling:
             before = self.integrated()
-            carried = self._carried(before)
+            kept = self._as_said(before)
             taken = {design.name for design in before.designs} if not scaling.generalize else set[str]()
             designs: list[Design] = []
             order: list[list[int]] = []
             for place, design in enumerate(before.designs):
                 rng = self._rng("scale", design.id, *_levels(scaling))
                 chance = _GOLD_SELECTORS[self.kind]
-                made, shuffled = self._scale(design, scaling, carried[place], chance, taken, rng)
+                made, shuffled = self._scale(design, scaling, kept[place], chance, taken, rng)
                 taken.add(made.name)
                 designs.append(made)
                 order.append(shuffled)
@@ -215,15 +210,17 @@ class Toolsmith:
             self._scaled = scaling, self._workpiece(designs, before.places, aspects, changes)
         return self._scaled[1]
 
-    def _carried(self, work: Workpiece) -> list[set[str]]:
-        """For each design the inputs that carry the answer of an earlier step."""
-        carried: list[set[str]] = [set() for _ in work.designs]
+    def _as_said(self, work: Workpiece) -> list[set[str]]:
+        """For each design the inputs that stay as they are said: answers of earlier steps, and dates of the question
+        (whose parts do not stand there)."""
+        kept: list[set[str]] = [set() for _ in work.designs]
         for place, look in zip(work.places, self.plan.lookups, strict=True):
-            carried[place] |= {name for name, value in look.arguments.items() if any(True for _ in references(value))}
-        return carried
+            kept[place] |= {name for name, value in look.arguments.items() if any(True for _ in references(value))}
+            kept[place] |= {given.name for given in look.function.inputs if given.value.kind == "date"}
+        return kept
 
     def _scale(
-        self, design: Design, scaling: Scaling, carried: set[str], chance: float, taken: set[str], rng: random.Random
+        self, design: Design, scaling: Scaling, kept: set[str], chance: float, taken: set[str], rng: random.Random
     ) -> tuple[Design, list[int]]:
         """A scaled design, and which of the old facts each of its facts was (those that are new come after all)."""
         function = design.function
@@ -243,7 +240,7 @@ class Toolsmith:
         aspects, keys = [aspects[i] for i in order], [keys[i] for i in order]
         alone = len(function.inputs) == 1
         forms = [
-            retyped_form(given, scaling.retype, given.name in carried, alone, rng, renamed=scaling.generalize > 0)
+            retyped_form(given, scaling.retype, given.name in kept, alone, rng, renamed=scaling.generalize > 0)
             for given in inputs_of(function)
         ]
         if not function.computation and selector and selector in {form.name for form in forms}:
@@ -263,7 +260,8 @@ class Toolsmith:
             record=rng.random() < 0.5,
             aspect=order.index(design.aspect),
         )
-        parts = self._expand(made, scaling, rng) if scaling.expand else ()
+        gold = not design.id.startswith("distractor")
+        parts = self._expand(made, scaling, gold, rng) if scaling.expand else ()
         notes: list[tuple[str, str]] = []
         if scaling.generalize:
             notes.append(("generalize", widened or "name and description widened"))
@@ -290,26 +288,23 @@ class Toolsmith:
         rng.shuffle(free)
         return free
 
-    def _expand(self, design: Design, scaling: Scaling, rng: random.Random) -> tuple[Part, ...]:
+    def _expand(self, design: Design, scaling: Scaling, gold: bool, rng: random.Random) -> tuple[Part, ...]:
         """Optional parameters up to a number drawn from the profile."""
         required = len(design.forms) + bool(design.selector)
-        wanted = _parameters(self.profile.parameters, scaling, rng) - required
+        wanted = _parameters(self.profile.parameters, scaling, gold, rng) - required
         site = self._site(design, rng)
         kinds, chances = _chances(scaling.retype)
         taken = (
             {form.name for form in design.forms} | set(design.keys) | {given.name for given in design.function.inputs}
         )
-        taken |= {design.selector, "name", "names", "known", "wanted", "columns", "label", "given", "kind", "words"}
-        taken |= {"candidates", "expected", "datetime", "json", "re", "field", "value", design.function.computation}
+        taken |= {design.selector, design.function.computation, *local_names(), *RESERVED}
         groups: set[str] = set()
         parts: list[Part] = []
-        fitting: dict[str, list[Facet]] = {}
+        met = conditions(site)
         misses = 0
         while len(parts) < wanted and misses < 40:
-            kind = rng.choices(kinds, cum_weights=chances)[0]
-            if kind not in fitting:
-                fitting[kind] = [facet for facet in _of_kind(kind) if facet.fits(site)]
-            facet = rng.choice(fitting[kind]) if fitting[kind] else None
+            choice = fitting(rng.choices(kinds, cum_weights=chances)[0], met)
+            facet = rng.choice(choice) if choice else None
             part = make_part(facet, site, rng, taken) if facet and facet.excludes not in groups else None
             if facet is None or part is None:
                 misses += 1
@@ -637,12 +632,12 @@ def _later(date: str, years: int) -> str:
     return f"{int(date[:4]) + years}{date[4:8]}{int(date[8:]) % 28 + 1:02d}"
 
 
-def _parameters(span: Span, scaling: Scaling, rng: random.Random) -> int:
-    """How many parameters a tool is to have."""
+def _parameters(span: Span, scaling: Scaling, gold: bool, rng: random.Random) -> int:
+    """How many parameters a tool is to have; a gold one not far fewer than the level asks for."""
     usual = (0.0, 4.0, span.mean, span.mean + 2)[scaling.expand]
     mean = scaling.parameters or usual
-    high = max(span.high, math.ceil(mean) + 3)
-    return _draw(min(span.low, math.floor(mean)), high, mean, rng)
+    low = max(span.low, math.ceil((0.6 if scaling.parameters else 0.45) * mean)) if gold else span.low
+    return _draw(min(low, math.floor(mean)), max(span.high, math.ceil(mean) + 3), mean, rng)
 
 
 def _draw(low: int, high: int, mean: float, rng: random.Random) -> int:
