@@ -238,9 +238,12 @@ class _Speaker:
         said = [self.phrase(name) for name in names]
         operation = node.computed.function.computation
         if operation.startswith("rank"):
-            order = {"rank_descending": "largest first", "rank_ascending": "smallest first"}
-            what = compared.function.noun
-            return f"{_joined(said)} in the order of {what}, {order.get(operation, 'earliest first')}"
+            falling = operation == "rank_descending"
+            if compared.function.output.kind in ("year", "date"):
+                first = "latest first" if falling else "earliest first"
+            else:
+                first = "largest first" if falling else "smallest first"
+            return f"{_joined(said)} in the order of {compared.function.noun}, {first}"
         clause = self.clause(node, compared)
         forms = ("whichever of {} {}", "the one of {} that {}", "the one among {} that {}")
         if node.kind == "person":
@@ -582,9 +585,8 @@ def sub_question(node: Node, ids: Mapping[int, str], voice: Voice) -> str:
             [f"{speaker.phrase(n)} ({what} {speaker.phrase(v)})" for n, v in zip(names, values, strict=True)]
         )
         assert node.computed is not None
-        end = {
-            "name_with_largest": "has the largest", "name_with_smallest": "has the smallest",
-            "name_with_earliest": "has the earliest", "name_with_latest": "has the latest",
-        }  # fmt: skip
-        return f"Which of {pairs} {end[node.computed.function.computation]} {what}?"
+        time = node.compared.function.output.kind in ("year", "date")
+        largest = node.computed.function.computation in ("name_with_largest", "name_with_latest")
+        most = ("latest" if largest else "earliest") if time else ("largest" if largest else "smallest")
+        return f"Which of {pairs} has the {most} {what}?"
     return speaker.question(node)

@@ -542,7 +542,7 @@ class _Draft:
         return _Drawn(nodes, self.aggregate(nodes, unit))
 
     def branches(self, steps: int) -> tuple[list[Node], str]:
-        many = self.rng.choice([k for k, low in ((2, 3), (2, 3), (3, 5), (4, 8)) if steps >= low])
+        many = self.one([k for k, low in ((2, 3), (2, 3), (3, 5), (4, 8)) if steps >= low])
         unit, options = self.comparable(events=0.12)
         same = self.rng.random() < 0.2
         first = self.one(options)
