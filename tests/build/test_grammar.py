@@ -15,7 +15,7 @@ from toolfoundry.build.authors.procedural.catalogue import facts, kinds
 from toolfoundry.build.authors.procedural.catalogue.computing import computed
 from toolfoundry.build.authors.procedural.names import PATTERNS, class_of, name_class
 from toolfoundry.build.authors.procedural.plan import Plan
-from toolfoundry.build.authors.procedural.profile import FTRL, HARD, Profile, Split
+from toolfoundry.build.authors.procedural.profile import FTRL, HARD, Profile, Span, Split
 from toolfoundry.build.authors.procedural.scenarios import make_plan
 from toolfoundry.build.draft import Step
 from toolfoundry.computations import follow
@@ -226,3 +226,29 @@ def test_the_table_on_the_page_is_the_catalogue():
     assert f"{len(kinds())} types of things" in page
     assert f"{len(facts())} facts" in page
     assert f"{len(computed())} computations" in page
+
+
+@pytest.mark.parametrize(
+    ("kind", "sizes"),
+    [
+        ("single_hop", (1,)),
+        ("parallel_single_hop", (2, 6)),
+        ("multi_hop", (2, 3, 7, 18)),
+        ("parallel_multi_hop", (3, 4, 9, 24)),
+    ],
+)
+def test_every_size_and_knob_gives_scenarios(kind: ScenarioKind, sizes: tuple[int, ...]):
+    for size in sizes:
+        for share, hold_out in ((0.0, ()), (1.0, ()), (0.5, ("relations",))):
+            profile = FTRL.model_copy(
+                update={
+                    "shares": {kind: 1.0},
+                    "goals": FTRL.goals | {kind: Span(low=size, high=size, mean=size)},
+                    "aggregate": share,
+                    "merged": share,
+                    "hold_out": hold_out,
+                }
+            )
+            for index in range(6):
+                steps = make_plan(profile, 1, "test", index).decomposition.steps
+                assert (len(steps), kind_of(steps)) == (size, kind)

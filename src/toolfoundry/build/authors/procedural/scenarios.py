@@ -36,7 +36,7 @@ __all__ = ["make_plan"]
 
 _ATTEMPTS = 400
 _EARLY = 60  # draws in which no function is used twice by chance
-_LONGEST = 18  # steps of a chain, at most
+_LONGEST = 24  # steps of a chain, at most
 
 
 _Item = TypeVar("_Item")
@@ -525,7 +525,7 @@ class _Draft:
         by_model = self.rng.random() < self.profile.aggregate
         draw = self.rng.random()
         if not by_model:
-            if draw < 0.35 and steps >= 5:
+            if draw < 0.35:
                 many = self.rng.choice((2, 3)) if steps >= 7 else 2
                 parts = self.split(steps, many)
                 return _Drawn([self.chain(part, joins=0.2) for part in parts], None)
