@@ -154,10 +154,10 @@ class Facts:
             case "confidence":
                 return rng.randint(50, 97) / 100
             case "year":
-                return rng.randint(1905, 2019)
+                return rng.randint(min(2022, _latest_year(design, row) + 1), 2024)
             case "date":
-                start = datetime.date(1835, 1, 1) + datetime.timedelta(days=rng.randrange(60000))
-                return start.isoformat()
+                first = datetime.date(min(2022, _latest_year(design, row) + 1), 1, 1).toordinal()
+                return datetime.date.fromordinal(rng.randint(first, _LAST_DAY)).isoformat()
             case _:
                 return self._earlier(design, row, rng)
 
@@ -180,3 +180,14 @@ def _key(call: Mapping[str, JsonValue]) -> tuple[str, ...]:
 
 def _parts(value: JsonValue) -> Sequence[JsonValue]:
     return value if isinstance(value, list) else [value]
+
+
+def _latest_year(design: Design, row: Mapping[str, JsonValue]) -> int:
+    """The latest year that a row tells of: nothing is recorded before it."""
+    told = [row[given.name] for given in design.function.inputs[1:] if given.value.kind in ("year", "date")]
+    if design.function.output.kind in ("year", "date"):
+        told.append(row[design.keys[design.aspect]])
+    return max((int(str(value)[:4]) for value in told), default=1950)
+
+
+_LAST_DAY = datetime.date(2024, 12, 31).toordinal()

@@ -203,7 +203,7 @@ def _checks(design: Design, style: _Style) -> Iterator[str]:
         yield "# optional arguments"
     if style.grouped and len(plain) > 1:
         checks = [f'("{part.name}", {part.name}, {_KINDS[part.kind][0]})' for part in plain if part.kind != "number"]
-        line = f"for label, given, kind in ({', '.join(checks)},):"
+        line = f"for label, given, kind in ({', '.join(checks)}{',' if len(checks) == 1 else ''}):"
         if len(line) > _WIDTH:
             yield "for label, given, kind in ("
             yield from _packed(checks, 4)

@@ -42,7 +42,7 @@ _WEIGHTS = {
     "date": 2.4,
     "code": 0.4,
     "object": 4.2,
-    "number": 3.3,
+    "number": 3.2,
     "array": 2.9,
     "integer": 2.6,
 }
