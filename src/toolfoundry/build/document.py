@@ -95,7 +95,7 @@ def _schema(document: ToolSchema) -> Iterator[Complaint]:
         return
     properties = cast("dict[str, Any]", parameters["properties"])
     required = parameters.get("required", [])
-    if not isinstance(required, list) or any(name not in properties for name in required):
+    if not isinstance(required, list) or any(str(name) not in properties for name in required):
         yield Complaint("schema-invalid", f"{document.name}: required: expected a list of names in properties")
     for name in properties:
         if not name.isidentifier():
