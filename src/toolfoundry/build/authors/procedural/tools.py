@@ -58,8 +58,8 @@ _SELECTOR_TEXTS = (
 _GOLD_SELECTORS: dict[ScenarioKind, float] = {
     "single_hop": 0.3,
     "parallel_single_hop": 0.3,
-    "multi_hop": 0.1,
-    "parallel_multi_hop": 0.1,
+    "multi_hop": 0.13,
+    "parallel_multi_hop": 0.18,
 }
 
 
@@ -366,10 +366,11 @@ class Toolsmith:
         found: dict[str, Design] = {}
         number = 0
         used: set[str] = set()
+        chance = 0.54 * (self.profile.required[self.kind] - 1)  # a little over half: many inputs are harder to find
         while len(found) < 2 * needed and number < 6 * needed:
             number += 1
             pool = near if rng.random() < scaling.near and near else far
-            required = 1 + sum(rng.random() < (self.profile.required[self.kind] - 1) / 2 for _ in range(2))
+            required = 1 + sum(rng.random() < chance for _ in range(2))
             function = self._pick(pool, required, used, rng)
             if function is None:
                 continue
@@ -616,6 +617,7 @@ def _variations(given: Input, value: JsonValue) -> Iterator[JsonValue]:
         case "date":
             yield _later(str(value), 3)
             yield _later(str(value), 11)
+            yield f"{str(value)[:8]}{(int(str(value)[8:]) + 9) % 28 + 1:02d}"  # leap years can make up for a day
         case "dates":
             dates = cast("list[str]", value)
             yield [*(_later(date, 3) for date in dates)]
