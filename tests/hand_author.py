@@ -327,14 +327,19 @@ def _document(function: Function, name: str, scaling: Scaling | None = None) -> 
     text = {"type": "string"}
     properties: dict[str, Any] = {function.subject: {**text, "description": f"Name of the {function.subject}."}}
     required = [function.subject]
-    output: dict[str, Any] = {function.facts[0]: {"type": "string"}}
+    kinds = [
+        {"type": "integer" if isinstance(value, int) else "string"} for value in next(iter(function.rows.values()))
+    ]
+    output: dict[str, Any] = {function.facts[0]: kinds[0]}
     if scaling and scaling.generalize:
         choice = {"enum": list(function.facts)} if scaling.retype else {}
         properties["fact"] = {**text, **choice, "description": f"What is wanted: {' or '.join(function.facts)}."}
         required.append("fact")
+        output[function.facts[1]] = kinds[1]
     if scaling and scaling.expand:
         flag = {"type": "boolean", "default": False} if scaling.retype else {**text, "default": "no"}
         properties["remark"] = {**flag, "description": f"Whether to add the {function.remark}, too."}
+        output[function.remark] = kinds[2]
     return ToolSchema(
         name=name,
         description=function.summary,
