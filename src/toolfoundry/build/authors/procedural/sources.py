@@ -480,7 +480,7 @@ def _terse(lines: Sequence[str]) -> list[str]:
         line = lines[place]
         short.append(line)
         place += 1
-        if not line.lstrip().startswith("if ") or not line.endswith(":") or place == len(lines):
+        if line[-1:] != ":" or line.lstrip()[:3] != "if " or place == len(lines):
             continue
         indent = len(line) - len(line.lstrip())
         statement, after = lines[place], lines[place + 1] if place + 1 < len(lines) else ""

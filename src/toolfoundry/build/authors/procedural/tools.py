@@ -47,6 +47,7 @@ _WEIGHTS = {
     "integer": 2.6,
 }
 _TEXTS = ("text", "date")
+_TOO_EARLY = "1801-01-01"  # calculators refuse what lies long before their gold dates
 _SPREAD = 1.7  # standard deviation of a tool's number of parameters
 _SELECTORS = "attribute aspect fact property field detail requested_fact information item".split()
 _SELECTOR_TEXTS = (
@@ -381,27 +382,24 @@ class Toolsmith:
                 found[design.name] = design
         return found
 
-    def _pools(self) -> tuple[list[Function], list[Function]]:
-        """Functions about the types and domains of the scenario, and all others; none that a step asks for."""
-        lookups = self.plan.lookups
-        subjects = {look.function.subject for look in lookups} | {look.function.output.entity for look in lookups}
-        domains = {look.function.domain for look in lookups}
-        near: list[Function] = []
-        far: list[Function] = []
-        for function in self.plan.world.all_functions():
-            if function.id in self.facts.gold_functions:
-                continue
-            close = function.domain in domains if function.computation else function.subject in subjects
-            (near if close else far).append(function)
-        return near, far
+    def _pools(self) -> tuple[list[Function], Sequence[Function]]:
+        """Facts about the types of the scenario with computations of its domains, and every function there is."""
+        asked = [look.function for look in self.plan.lookups]
+        subjects = dict.fromkeys(kind for function in asked for kind in (function.subject, function.output.entity))
+        domains = {function.domain for function in asked if function.computation}
+        everything = self.plan.world.all_functions()
+        near = [function for subject in subjects if subject for function in self.plan.world.functions(subject)]
+        if domains:
+            near += [function for function in everything if function.computation and function.domain in domains]
+        return near, everything
 
-    def _pick(self, pool: list[Function], required: int, used: set[str], rng: random.Random) -> Function | None:
+    def _pick(self, pool: Sequence[Function], required: int, used: set[str], rng: random.Random) -> Function | None:
         """A function with about that many inputs; a fact of one input can have a selector beside it."""
         for _ in range(12):
             function = rng.choice(pool)
             size = len(function.inputs)
             fits = size == required or (size == 1 and required == 2 and _may_select(function) and rng.random() < 0.4)
-            if fits and function.id not in used:
+            if fits and function.id not in used and function.id not in self.facts.gold_functions:
                 return function
         return None
 
@@ -495,7 +493,9 @@ class Toolsmith:
         }
         variants: dict[str, JsonValue] = {}
         for form, given in zip(design.forms, design.function.inputs, strict=True):
-            variants[form.name] = written(form, self._elsewhere(design, given))
+            # the parts of a date may stand in the result, as a year does; a date that is refused shows more
+            other = _TOO_EARLY if form.way == "parts" else self._elsewhere(design, given)
+            variants[form.name] = written(form, other)
         if design.selector:
             arguments[design.selector] = design.keys[design.aspect]
             variants[design.selector] = next(key for i, key in enumerate(design.keys) if i != design.aspect)
