@@ -16,7 +16,7 @@ from toolfoundry.build.authors.llm.prompting import system_text
 from toolfoundry.build.authors.llm.requests import ChatMessage, ChatReply, ChatRequest
 from toolfoundry.build.draft import Brief, Complaint, Draft, Rejected
 from toolfoundry.build.scaling import Scaling
-from toolfoundry.errors import BudgetExceeded, EndpointError, InputError
+from toolfoundry.errors import BudgetExceeded, EndpointError, InputError, OutputError
 from toolfoundry.types import SubQuestion, Tool, ToolSchema
 
 ANSWER = {"type": "text", "value": "Ilva Roe"}
@@ -375,6 +375,17 @@ def test_a_file_that_is_no_cache_is_an_error_of_the_input(tmp_path):
     with pytest.raises(InputError, match=r"notes\.txt"):
         ReplyCache(path)
     assert path.read_text() == "x" * 5000
+
+
+def test_a_cache_that_cannot_be_written_ends_the_command(tmp_path):
+    """It is an error of the output, which names the file; what was kept before stays."""
+    cache = ReplyCache(tmp_path / "c")
+    cache.put("k", ChatReply(text="a"), 1)
+    cache._db.execute("PRAGMA max_page_count = 8")
+    with pytest.raises(OutputError, match="cannot be kept"):
+        cache.put("long", ChatReply(text="a" * 100_000), 1)
+    assert cache.get("k") is not None
+    assert cache.spent().replies == 1
 
 
 def test_a_reply_is_on_disk_before_it_is_used(tmp_path):

@@ -52,6 +52,8 @@ def test_jsonl_gives_typed_answers_and_steps(tmp_path):
         ('{"answer": "x"}', "field 'question': found None"),
         ("{bad", "malformed JSON"),
         ('{"question": "q?", "answer": {"type": "colour", "value": 1}}', "field 'answer'"),
+        ('{"question": "q?", "answer": {"type": "text", "value": "x", "text": 3}}', "field 'answer'"),
+        ('{"question": "q?", "answer": []}', "field 'answer'"),
         ('{"question": "q?", "steps": {"a": 1}}', "field 'steps': found dict"),
         ('{"question": "q?", "steps": [{"question": "a?"}]}', "field 'steps.0.answer'"),
         (

@@ -133,10 +133,10 @@ def _text(value: JsonValue, field: str) -> str:
 def _answer(value: JsonValue, field: str) -> Answer:
     """A typed answer from a bare value, or from an object with type and value."""
     if isinstance(value, dict):
-        kind, content = value.get("type"), value.get("value")
-        if kind not in get_args(AnswerType) or content is None:
+        kind, content, text = value.get("type"), value.get("value"), value.get("text")
+        if kind not in get_args(AnswerType) or content is None or not isinstance(text, str | None):
             raise RecordError(field=field, found=repr(value)[:60], expected="a value, or its type and value")
-        return Answer(type=cast(AnswerType, kind), value=content, text=cast("str | None", value.get("text")))
+        return Answer(type=cast(AnswerType, kind), value=content, text=text)
     if isinstance(value, bool):
         return Answer(type="boolean", value=value)
     if isinstance(value, int | float):

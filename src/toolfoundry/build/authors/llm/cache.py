@@ -17,7 +17,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 from toolfoundry.build.authors.llm.requests import ChatReply, ChatRequest
-from toolfoundry.errors import BudgetExceeded, InputError
+from toolfoundry.errors import BudgetExceeded, InputError, OutputError
 from toolfoundry.types import Record
 
 __all__ = ["Prices", "ReplyCache", "Spent"]
@@ -182,10 +182,13 @@ class ReplyCache:
     @contextlib.contextmanager
     def _transaction(self) -> Generator[None]:
         with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
             try:
-                yield
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
+                self._db.execute("BEGIN IMMEDIATE")
+                try:
+                    yield
+                except BaseException:
+                    self._db.execute("ROLLBACK")
+                    raise
+                self._db.execute("COMMIT")
+            except sqlite3.Error as error:
+                raise OutputError(f"{self.path}: the reply cannot be kept: {error}") from error
