@@ -406,6 +406,12 @@ SPOILT: dict[str, tuple[dict[str, Change], str, str, list[str]]] = {
         "answer-in-document",
         ["tower_keeper", "412"],
     ),
+    "a result that is not what the document says": (
+        source("tower_count", ("    return result", "    return {**result, fact: str(result[fact])}")),
+        "gate",
+        "output-mismatch",
+        ["tower_count", "s3", '{"steps": "412"}', '"integer"'],
+    ),
     "an argument that nobody can know": (
         {"scale": _ledger, "deploy": _of_the_ledger},
         "gate",

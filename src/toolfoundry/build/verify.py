@@ -1,12 +1,13 @@
 """The proof of an environment: its gold calls are run, every gate is applied, and scripted policies play it.
 
-The gates are those of `toolfoundry.check`, the same code that audits other people's sets, and two that only a builder
-can judge: the arguments of a gold call can be known (from the question, an earlier answer, or the document), and
-distractors have no dead parameters either.
+The gates are those of `toolfoundry.check`, the same code that audits other people's sets, and three that only a builder
+can judge: the arguments of a gold call can be known (from the question, an earlier answer, or the document), its result
+is what the document's output schema says, and distractors have no dead parameters either.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, cast
@@ -23,6 +24,7 @@ from toolfoundry.check.panel import call_key, panel_scores, score_verdicts
 from toolfoundry.check.report import Verdict
 from toolfoundry.check.workers import Workers
 from toolfoundry.reward import published_output
+from toolfoundry.schemas import compile_if_valid
 from toolfoundry.symbolic import references
 from toolfoundry.types import EnvSpec, GoalProof, Proof, ToolResult
 
@@ -54,7 +56,7 @@ async def verify(draft: Draft, spec: EnvSpec, workers: Workers, *, thorough: boo
     known = {call_key(run.probe.tool, run.probe.arguments): run.result for run in found.tried.runs}
     scores = await panel_scores(spec, workers.first, known)
     verdicts = [*found.verdicts, *score_verdicts(spec, scores)]
-    complaints = [*_complaints(draft, verdicts), *_unknowable(draft, spec)]
+    complaints = [*_complaints(draft, verdicts), *_unknowable(draft, spec), *_unlike_output(spec, found)]
     executable = not any(complaint.reason in NOT_EXECUTABLE for complaint in complaints)
     if complaints:
         return Verified(spec, tuple(complaints), executable)
@@ -79,6 +81,25 @@ def _told(verdict: Verdict) -> str:
     return (
         f"{where + ': ' if where else ''}{title}: found {verdict.found[:_SHOWN]}, expected {verdict.expected[:_SHOWN]}"
     )
+
+
+def _unlike_output(spec: EnvSpec, found: Examined) -> Iterator[Complaint]:
+    """Gold calls whose result is not what the document's output schema says."""
+    outputs = {tool.name: tool.signature.output for tool in spec.tools}
+    for run in found.tried.of("gold"):
+        output = outputs[run.probe.tool]
+        validator = compile_if_valid(output) if output is not None else None
+        if validator is None or run.result.error is not None:
+            continue
+        text = run.result.content
+        read = {"True": True, "False": False, "None": None}
+        values: list[JsonValue] = [text, read[text]] if text in read else [text]
+        with contextlib.suppress(orjson.JSONDecodeError):
+            values.append(orjson.loads(text))
+        if not any(validator.is_valid(value) for value in values):
+            schema = orjson.dumps(output).decode()[:_SHOWN]
+            detail = f"{run.probe.tool} (step {run.probe.goal}): found the result {text[:_SHOWN]}, expected {schema}"
+            yield Complaint("output-mismatch", detail)
 
 
 # --- can the arguments be known? -------------------------------------------------------------------------------------
