@@ -76,7 +76,7 @@ def retyped_form(
         if draw < 0.3:
             bounds: dict[str, JsonValue] = {"minimum": 1000} if rng.random() < 0.8 else {}
             return Form(name, {"type": "integer", "description": text, **bounds})
-        digits: Mapping[str, JsonValue] = _DIGITS if rng.random() < 0.06 and not kept else _NOTHING
+        digits: Mapping[str, JsonValue] = _DIGITS if rng.random() < 0.04 and not kept else _NOTHING
         return Form(name, {"type": "string", "description": f"{text} In four digits.", **digits}, "text")
     if kind == "choice" and not kept:
         return Form(name, {"type": "string", "description": text, "enum": [*given.value.choices]})
