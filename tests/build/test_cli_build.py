@@ -259,10 +259,11 @@ def test_drafts_of_another_seed(tmp_path, run):
     assert "drafts of procedural/tiny/5/train, but these options say procedural/tiny/0/train" in err
 
 
-def test_no_core_extra_is_needed(tmp_path):
-    """A procedural build imports no package of an extra."""
+def test_no_extra_and_no_network(tmp_path):
+    """A procedural build imports no package of an extra, and connects to nothing."""
     code = (
-        "import sys\n"
+        "import socket, sys\n"
+        "socket.socket.connect = socket.getaddrinfo = None  # whoever calls them fails\n"
         "from toolfoundry.cli import main\n"
         "try:\n    main()\nfinally:\n"
         "    names = ('numpy', 'torch', 'openai', 'httpx', 'matplotlib', 'jinja2', 'zstandard')\n"
