@@ -49,12 +49,12 @@ __all__ = ["app", "main"]
 
 EXIT_CODES = """
 [bold]Exit codes[/bold]  0 done · 1 a gate failed, or an error of our own · 2 wrong usage, or a missing extra ·
-3 bad input · 4 no sandbox · 5 model endpoint failed · 6 cannot write · 130 interrupted
+3 bad input · 4 no sandbox · 5 model endpoint failed · 6 cannot write · 7 budget used up · 130 interrupted
 """
 
 app = typer.Typer(
     name="toolfoundry",
-    help="Environments for tool-using language models: import, audit, prove, play, score.",
+    help="Environments for tool-using language models: build, import, audit, prove, play, score.",
     epilog=EXIT_CODES,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
