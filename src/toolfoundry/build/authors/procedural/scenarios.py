@@ -504,9 +504,7 @@ class _Draft:
             new = self.rng.choice([other for other in _ODD_UNITS[unit] if other != old])
             return self.compute(f"convert_{unit}", value=node, from_unit=old, to_unit=new)
         if node.kind == "date":
-            operation = self.rng.choice(
-                ("add_days", "subtract_days", "add_months", "day_of_year", "days_left_in_year", "weekday_of")
-            )
+            operation = self.rng.choice(("add_days", "subtract_days", "add_months", "day_of_year", "days_left_in_year"))
             if operation in ("add_days", "subtract_days"):
                 return self.compute(operation, date=node, days=self.rng.randint(101, 1990))
             if operation == "add_months":
