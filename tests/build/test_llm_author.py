@@ -186,6 +186,28 @@ def test_stages_without_work_ask_nothing(tmp_path):
     assert script.requests == []
 
 
+def test_functions_are_kept_from_reply_to_reply(tmp_path):
+    """What a reply leaves out stays as it was last: after an incomplete reply, and after one that was found wrong."""
+    empty = {"type": "object", "properties": {}}
+    schemas = [ToolSchema(name=name, description="d", parameters=empty) for name in "fg"]
+    draft = Draft.model_validate(
+        {"brief": BRIEF, "author": "x", "stage": "scale", "scenario": json.loads(GOOD), "documents": schemas}
+    )
+    code = ["def f():\n    return 1", "def g():\n    return 2\ndef f():\n    return 3", "def g():\n    return 4"]
+
+    async def main(url):
+        async with LLMAuthor(LLMConfig(model="m", base_url=url, cache=tmp_path / "c")) as author:
+            first = await author.deploy(draft)
+            return first, await author.deploy(draft, Feedback(first, (Complaint("gold-fails", "g gives 2"),)))
+
+    script = Script(*(reply(f"```python\n{text}\n```") for text in code))
+    with serve(script) as url:
+        first, second = asyncio.run(main(url))
+    assert [source.split()[-1] for source in first.sources.values()] == ["3", "2"]
+    assert [source.split()[-1] for source in second.sources.values()] == ["3", "4"]
+    assert "no fenced Python block defines g" in script.requests[1].body["messages"][-1]["content"]
+
+
 # --- structured output ---------------------------------------------------------------------------------------------
 
 

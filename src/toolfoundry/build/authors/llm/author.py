@@ -72,7 +72,7 @@ MOST_TOKENS: dict[Stage, int] = {
 """The token limit of a reply by stage. A reply that is cut off is asked for once more, with twice as many."""
 
 _REFUSED = (400, 413, 422)  # the endpoint does not take this request; another one it may
-_CONVERSATIONS = 4096  # kept in memory; a correction of an older one starts from the record instead
+_CONVERSATIONS = 512  # kept in memory; a correction of an older one starts from the record instead
 R = TypeVar("R", bound=Record)
 
 
@@ -222,11 +222,15 @@ class LLMAuthor:
     async def decompose(self, brief: Brief, feedback: Feedback | None = None) -> Decomposition:
         if feedback is None and (given := decomposition_from(brief)) is not None:
             return given
-        return await self._ask("decompose", brief, _brief_data(brief, self.config.seed), read_decomposition, feedback)
+        return await self._ask(
+            "decompose", brief, _brief_data(brief, self.config.seed), lambda text, _: read_decomposition(text), feedback
+        )
 
     async def document(self, draft: Draft, feedback: Feedback | None = None) -> Documents:
         data: dict[str, JsonValue] = {"question": draft.scenario.question, "steps": _steps(draft)}
-        return await self._ask("document", draft.brief, data, lambda text: read_documents(text, Given(draft)), feedback)
+        return await self._ask(
+            "document", draft.brief, data, lambda text, _: read_documents(text, Given(draft)), feedback
+        )
 
     async def integrate(
         self, draft: Draft, overlaps: Sequence[tuple[str, ...]], feedback: Feedback | None = None
@@ -236,7 +240,9 @@ class LLMAuthor:
         shown = {name for group in overlaps for name in group}
         groups: list[JsonValue] = [list(group) for group in overlaps]
         data: dict[str, JsonValue] = {"overlaps": groups, "steps": _steps(draft), **_documents(draft, shown)}
-        return await self._ask("integrate", draft.brief, data, lambda text: read_merges(text, Given(draft)), feedback)
+        return await self._ask(
+            "integrate", draft.brief, data, lambda text, _: read_merges(text, Given(draft)), feedback
+        )
 
     async def scale(self, draft: Draft, scaling: Scaling, feedback: Feedback | None = None) -> Documents:
         levels = {"generalize": scaling.generalize, "expand": scaling.expand, "retype": scaling.retype}
@@ -250,7 +256,7 @@ class LLMAuthor:
             **_documents(draft, {document.name for document in draft.documents}),
         }
         return await self._ask(
-            "scale", draft.brief, data, lambda text: read_scaled(text, Given(draft), asked_for), feedback
+            "scale", draft.brief, data, lambda text, _: read_scaled(text, Given(draft), asked_for), feedback
         )
 
     async def distractors(self, draft: Draft, scaling: Scaling) -> Documents:  # noqa: ARG002
@@ -268,13 +274,8 @@ class LLMAuthor:
         before = previous.sources if isinstance(previous, Deployment) else {}
         data: dict[str, JsonValue] = {"question": draft.scenario.question, "documents": _to_deploy(draft, wanted)}
 
-        def read(text: str) -> Deployment:
-            parts = self._talks[draft.brief.index].parts
-            try:
-                found = read_deployment(text, wanted, {**before, **parts})
-            except Unreadable as problem:
-                parts.update(problem.partial)
-                raise
+        def read(text: str, parts: Mapping[str, str]) -> Deployment:
+            found = read_deployment(text, wanted, {**before, **parts})
             trials = found.trials or (previous.trials if isinstance(previous, Deployment) else ())
             return found.model_copy(update={"trials": trials})
 
@@ -287,10 +288,13 @@ class LLMAuthor:
         stage: Stage,
         brief: Brief,
         data: Mapping[str, JsonValue],
-        read: Callable[[str], R],
+        read: Callable[[str, Mapping[str, str]], R],
         feedback: Feedback | None,
     ) -> R:
-        """What can be read out of the model's reply. Raises Rejected after `attempts` requests for this stage."""
+        """What can be read out of the model's reply. Raises Rejected after `attempts` requests for this stage.
+
+        `read` is given the text of a reply, and the sources that earlier replies of the conversation gave.
+        """
         talk = self._conversation(stage, brief, data, feedback)
         complaints: Sequence[Complaint] = ()
         if feedback is not None:
@@ -304,10 +308,14 @@ class LLMAuthor:
             talk.asked += 1
             talk.add(text)
             try:
-                return read(text)
+                found = read(text, talk.parts)
             except Unreadable as problem:
+                talk.parts = problem.partial
                 complaints = problem.complaints
                 talk.correct(complaints)
+            else:
+                talk.parts = {}
+                return found
 
     def _conversation(
         self, stage: Stage, brief: Brief, data: Mapping[str, JsonValue], feedback: Feedback | None
