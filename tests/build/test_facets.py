@@ -77,24 +77,28 @@ def _tools(author: ProceduralAuthor, draft: Draft) -> Iterator[tuple[Design, Tri
 def test_every_facet_changes_the_result_and_its_default_does_not(uses: dict[str, list[Use]], sandbox: Sandbox):
     """The witness gives another result than the call without the parameter; the default gives the same."""
     assert {name for name, many in uses.items() if not many} == set()
+    all_uses = [use for many in uses.values() for use in many]
+    sources = {f"{place}/{use.design.name}": use.source for place, use in enumerate(all_uses)}
+    calls: list[tuple[str, dict[str, Any]]] = []
+    for tool, use in zip(sources, all_uses, strict=True):
+        plain = use.trial.arguments
+        default = {} if use.part.default is None else {use.part.name: use.part.default}
+        calls += [(tool, plain), (tool, {**plain, use.part.name: use.part.witness}), (tool, {**plain, **default})]
+    with sandbox.session(sources) as session:
+        results = iter(session.batch(calls))
     idle: list[str] = []
     changed: list[str] = []
     broken: list[str] = []
-    for name, many in uses.items():
-        for use in many:
-            tool, part = use.design.name, use.part
-            calls: list[dict[str, Any]] = [use.trial.arguments, {**use.trial.arguments, part.name: part.witness}]
-            if part.default is not None:
-                calls.append({**use.trial.arguments, part.name: part.default})
-            with sandbox.session({tool: use.source}) as session:
-                plain, shown, *default = session.batch([(tool, arguments) for arguments in calls])
-            if failed(plain):
-                broken.append(f"{name}: {plain.text}")
-            crashed = (shown.error or "").startswith("raised: ") and "ValueError" not in shown.text
-            if plain.text == shown.text or crashed:
-                idle.append(f"{name} of {tool}: {shown.text}")
-            if any(result.text != plain.text for result in default):
-                changed.append(f"{name} of {tool}: {default[0].text}")
+    for use in all_uses:
+        plain, shown, default = next(results), next(results), next(results)
+        told = f"{use.part.facet} of {use.design.name}: "
+        if failed(plain):
+            broken.append(told + plain.text)
+        crashed = (shown.error or "").startswith("raised: ") and "ValueError" not in shown.text
+        if plain.text == shown.text or crashed:
+            idle.append(told + shown.text)
+        if default.text != plain.text:
+            changed.append(told + default.text)
     assert (broken, idle, changed) == ([], [], [])
 
 
