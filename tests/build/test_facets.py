@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
@@ -13,11 +11,10 @@ from toolfoundry.build.authors.procedural.design import Design, Part
 from toolfoundry.build.authors.procedural.documents import to_document
 from toolfoundry.build.authors.procedural.facets import facets, units
 from toolfoundry.build.authors.procedural.profile import FTRL
-from toolfoundry.build.construct import prepare
-from toolfoundry.build.draft import Brief, Draft
 from toolfoundry.check.executed import failed
 from toolfoundry.sandbox import Sandbox
 from toolfoundry.schemas import compile_schema
+from toolfoundry.seeds import generator
 from toolfoundry.types import Trial
 
 KINDS = {"boolean", "enum", "text", "date", "code", "integer", "number", "array", "object"}
@@ -51,27 +48,26 @@ class Use:
 
 @pytest.fixture(scope="module")
 def uses() -> dict[str, list[Use]]:
-    """Facet -> up to two tools that have it, from as many environments as that takes."""
+    """Facet -> two tools that have it: of as many functions of the world as that takes, again and again."""
     author = ProceduralAuthor(FTRL, 31, "train")
+    smith = author._smith(0)
+    functions = [*smith.plan.world.all_functions()]
+    generator("test", "facets").shuffle(functions)
+    rare = [function for function in functions if function.output.kind in ("names", "year", "date")]
+    functions += 6 * rare  # they have facets of their own
     found: dict[str, list[Use]] = {facet.id: [] for facet in facets() if facet.id not in RARE}
-    for index in range(400):
-        draft = asyncio.run(prepare(Brief(index=index, origin="test"), author, FTRL.scaling, until="deploy"))
-        for design, trial in _tools(author, draft):
-            for part in design.parts:
-                if part.facet in found and len(found[part.facet]) < 2:
-                    found[part.facet].append(Use(design, part, draft.sources[design.name], trial))
+    for number in range(12 * len(functions)):
+        function = functions[number % len(functions)]
+        rng = generator("test", "facets", number)
+        design = smith._distractor(function, 1 + number % 3, FTRL.scaling, number, set(), rng)
+        if design is None:
+            continue
+        for part in [part for part in design.parts if part.facet in found and len(found[part.facet]) < 2]:
+            source = smith.source(design, smith.scaled(FTRL.scaling))
+            found[part.facet].append(Use(design, part, source, smith.trial(design)))
         if all(len(many) == 2 for many in found.values()):
             break
     return found
-
-
-def _tools(author: ProceduralAuthor, draft: Draft) -> Iterator[tuple[Design, Trial]]:
-    smith = author._smith(draft.brief.index)
-    wanted = len(draft.documents) - len(draft.gold_tools)
-    designs = {design.name: design for design in smith.scaled(FTRL.scaling).designs}
-    designs |= smith.distractors(FTRL.scaling, wanted)
-    for trial in draft.trials:
-        yield designs[trial.tool], trial
 
 
 def test_every_facet_changes_the_result_and_its_default_does_not(uses: dict[str, list[Use]], sandbox: Sandbox):
