@@ -436,6 +436,16 @@ def test_spoilt_tools(name, sandbox):
         assert text in reject.detail
 
 
+def test_trials_are_not_needed(sandbox):
+    """Without them effects are searched for; a tool of the author's own is not let off by leaving its trial out."""
+    draft = drafted(HandAuthor()).model_copy(update={"trials": ()})
+    assert verified(draft, sandbox).complaints == ()
+    changes, _, reason, _ = SPOILT["a distractor's parameter that is only looked at"]
+    spoilt = drafted(HandAuthor({"deploy": lambda asked, given: changes["deploy"](given)}))
+    found = verified(spoilt.model_copy(update={"trials": ()}), sandbox)
+    assert [complaint.reason for complaint in found.complaints] == [reason]
+
+
 def test_trials_are_claims(sandbox):
     """Variants that change nothing, arguments that are not valid, tools that break: none shows an effect."""
     draft = drafted(HandAuthor(source_without_effect()))

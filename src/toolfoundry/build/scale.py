@@ -21,7 +21,7 @@ from toolfoundry.build.similarity import nearness, word_weights
 from toolfoundry.seeds import generator
 from toolfoundry.types import ScenarioKind, ToolSchema
 
-__all__ = ["choose_distractors", "distractor_count", "scale"]
+__all__ = ["FROM_POOL", "choose_distractors", "distractor_count", "scale"]
 
 LEAST_PARAMETERS = (0, 3, 5, 7)  # mean number a gold tool, by level of `expand`
 PUBLISHED: dict[ScenarioKind, float] = {
@@ -31,6 +31,7 @@ PUBLISHED: dict[ScenarioKind, float] = {
     "parallel_multi_hop": 3.72,
 }
 MOST_TOOLS = 40
+FROM_POOL = "distractor from a pool"  # its source came with it
 
 
 async def scale(draft: Draft, author: Author, scaling: Scaling) -> Draft:
@@ -129,7 +130,10 @@ def _extend(draft: Draft, candidates: Documents, chosen: Sequence[ToolSchema]) -
     documents = [*draft.documents, *chosen]
     generator("order", draft.brief.origin, draft.brief.index).shuffle(documents)
     sources = {tool.name: candidates.sources[tool.name] for tool in chosen if tool.name in candidates.sources}
-    changes = [Change(strategy="extend", tool=tool.name, detail="distractor") for tool in chosen]
+    changes = [
+        Change(strategy="extend", tool=tool.name, detail=FROM_POOL if tool.name in sources else "distractor")
+        for tool in chosen
+    ]
     return draft.model_copy(
         update={
             "documents": tuple(documents),

@@ -18,6 +18,7 @@ from pydantic import JsonValue
 from toolfoundry import __version__
 from toolfoundry.answers import holds, infer, published_match, scalars, spelling
 from toolfoundry.build.draft import Complaint, Draft
+from toolfoundry.build.scale import FROM_POOL
 from toolfoundry.check.audit import Examined, examine
 from toolfoundry.check.gates import GATES
 from toolfoundry.check.panel import call_key, panel_scores, score_verdicts
@@ -64,7 +65,7 @@ async def verify(draft: Draft, spec: EnvSpec, workers: Workers, *, thorough: boo
 
 
 def _complaints(draft: Draft, verdicts: Iterable[Verdict]) -> Iterator[Complaint]:
-    from_pool = draft.sources.keys() - {trial.tool for trial in draft.trials}
+    from_pool = {change.tool for change in draft.changes if change.detail == FROM_POOL and change.strategy == "extend"}
     seen: set[tuple[str, str | None, str | None]] = set()
     for verdict in sorted(verdicts, key=lambda verdict: verdict.gate not in NOT_EXECUTABLE):
         if not verdict.found or (verdict.gate, verdict.tool, verdict.goal) in seen:
