@@ -184,6 +184,24 @@ def test_what_becomes_of_outcomes(tmp_path):
     assert sorted(place.name for place in tmp_path.iterdir()) == ["e.jsonl", "e.rejects.jsonl"]
 
 
+@pytest.mark.parametrize(
+    ("second", "told"),
+    [
+        (other_source(spec_of()), "the same question as"),
+        (spec_of(question=OTHER), "the same tools and answers as"),
+        (other_source(spec_of(question=QUESTION.replace("Hask", "Ostrin"))), "the same question pattern as"),
+        (spec_of(2), ""),
+    ],
+)
+def test_a_near_duplicate_by_any_key(tmp_path, second, told):
+    """One key in common is enough; the reject says which, and with what."""
+    first = spec_of()
+    with opened(tmp_path / "e.jsonl") as ledger:
+        assert ledger.take(outcome(0, first)) is None
+        reject = ledger.take(outcome(1, second))
+    assert (reject.detail if reject else "") == (f"{told} {first.id}" if told else "")
+
+
 @pytest.mark.parametrize("killed_after", range(len(ALL) + 1))
 def test_resumed_anywhere(tmp_path, killed_after):
     """The same counts, examples, next index and files as without an interruption."""
