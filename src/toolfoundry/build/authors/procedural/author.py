@@ -92,10 +92,11 @@ class ProceduralAuthor:
         if unknown := [name for name in wanted if name not in designs]:
             detail = f"{unknown[0]} is no tool of this author at scaling {scaling.model_dump_json()}"
             raise Rejected("unknown-tool", detail)
-        return Deployment(
-            sources={name: smith.source(designs[name], work) for name in wanted},
-            trials=tuple(smith.trial(designs[name]) for name in wanted),
-        )
+        try:
+            sources = {name: smith.source(designs[name], work) for name in wanted}
+        except LookupError as error:
+            raise Rejected("no-table", f"nothing else can be told of {error}: every value is an answer") from None
+        return Deployment(sources=sources, trials=tuple(smith.trial(designs[name]) for name in wanted))
 
     def prompt(self, question: str) -> tuple[Message, ...]:
         """The standard opening."""

@@ -29,7 +29,7 @@ class Facts:
         self.world = plan.world
         self.goldens = {str(part) for step in plan.decomposition.steps for part in _parts(step.answer.value)}
         self.gold_functions = {lookup.function.id for lookup in plan.lookups}
-        self._values: dict[tuple[str | int | float, ...], JsonValue] = {}
+        self._values: dict[tuple[JsonValue, ...], JsonValue] = {}
         self._names: dict[str, tuple[str, ...]] = {}
 
     def others(self, kind: str) -> tuple[str, ...]:
@@ -46,7 +46,9 @@ class Facts:
 
     def value(self, function: Function, arguments: Mapping[str, JsonValue]) -> JsonValue:
         """What the function gives."""
-        key = (function.id, *(str(value) for value in arguments.values()))
+        if function.computation:
+            return self.world.value(function, arguments)
+        key = (function.id, *arguments.values())
         if key not in self._values:
             self._values[key] = self.world.value(function, arguments)
         return self._values[key]
@@ -93,50 +95,41 @@ class Facts:
     def table(self, design: Design, gold: Sequence[Mapping[str, JsonValue]], rng: random.Random) -> Table:
         """The rows behind a design: `gold` are the inputs of its gold calls (all inputs, by name)."""
         function = design.function
-        inputs = [given.name for given in function.inputs]
-        calls: list[Mapping[str, JsonValue]] = list({_key(call): call for call in gold}.values())
-        wanted = {_key(call) for call in calls}
-        if _key(design.base) not in wanted:
-            calls.append(design.base)
-        used = {str(call[inputs[0]]) for call in calls}
+        subject, *qualifiers = function.inputs
+        ordered = [{given.name: call[given.name] for given in function.inputs} for call in (*gold, design.base)]
+        base, wanted = _key(ordered[-1]), {_key(call) for call in ordered[:-1]}
+        calls: list[dict[str, JsonValue]] = list({_key(call): call for call in ordered}.values())
+        used = {str(call[subject.name]) for call in calls}
         known = [name for name in self.world.known(function.subject) if name not in used]
-        entities = [*known[:3], *(name for name in self.others(function.subject)[:_FILLERS] if name not in used)]
+        others = [name for name in self.others(function.subject)[:_FILLERS] if name not in used]
         size = max(8, len(calls) + 2) + rng.randrange(2)
-        if len(inputs) > 1:
-            calls += [self._again(function, call, rng) for call in calls[:3]]
+        if qualifiers:  # the same subject again, in another year or season
+            calls += [
+                {**call, **{given.name: self.qualifier(given, rng) for given in qualifiers}} for call in calls[:3]
+            ]
         calls += [
-            {inputs[0]: name} | {given.name: self.qualifier(given, rng) for given in function.inputs[1:]}
-            for name in entities
+            {subject.name: name} | {given.name: self.qualifier(given, rng) for given in qualifiers}
+            for name in (*known[:3], *others)
         ]
-        rows: list[Mapping[str, JsonValue]] = []
-        seen: set[tuple[str, ...]] = set()
+        columns = {column.name: column for part in design.parts for column in part.columns}
+        rows: dict[tuple[JsonValue, ...], dict[str, JsonValue]] = {}
         for call in calls:
-            if len(rows) >= size:
-                break
             key = _key(call)
-            if key in seen:
+            if key in rows:
                 continue
-            seen.add(key)
             row = dict(call)
             for name, aspect in zip(design.keys, design.aspects, strict=True):
-                row[name] = self.value(aspect, call if len(inputs) > 1 else {aspect.inputs[0].name: call[inputs[0]]})
-            is_base = key == _key(design.base)
-            for part in design.parts:
-                for column in part.columns:
-                    if column.name not in row:
-                        row[column.name] = self._cell(column, design, row, is_base, rng)
-            if key in wanted or is_base or not self._tells(row, inputs):
-                rows.append(row)
-        rng.shuffle(rows)
-        return Table(tuple(rows[0]), tuple(rows))
-
-    def _again(self, function: Function, call: Mapping[str, JsonValue], rng: random.Random) -> dict[str, JsonValue]:
-        """The same subject with other qualifiers."""
-        more = {given.name: self.qualifier(given, rng) for given in function.inputs[1:]}
-        return {**call, **more}
-
-    def _tells(self, row: Mapping[str, JsonValue], inputs: Sequence[str]) -> bool:
-        return any(str(value) in self.goldens for key, value in row.items() if key not in inputs)
+                row[name] = self.value(aspect, call if qualifiers else {aspect.inputs[0].name: call[subject.name]})
+            for name, column in columns.items():
+                if name not in row:
+                    row[name] = self._cell(column, design, row, key == base, rng)
+            if key in wanted or key == base or not any(self.is_golden(row[name]) for name in (*design.keys, *columns)):
+                rows[key] = row
+                if len(rows) == size:
+                    break
+        shuffled = [*rows.values()]
+        rng.shuffle(shuffled)
+        return Table(tuple(shuffled[0]), tuple(shuffled))
 
     def _cell(
         self, column: Column, design: Design, row: Mapping[str, JsonValue], is_base: bool, rng: random.Random
@@ -174,8 +167,8 @@ class Facts:
         raise LookupError(function.id)
 
 
-def _key(call: Mapping[str, JsonValue]) -> tuple[str, ...]:
-    return tuple(str(value) for value in call.values())
+def _key(call: Mapping[str, JsonValue]) -> tuple[JsonValue, ...]:
+    return tuple(call.values())
 
 
 def _parts(value: JsonValue) -> Sequence[JsonValue]:

@@ -40,7 +40,7 @@ _WEIGHTS = {
     "enum": 29.0,
     "text": 33.0,
     "date": 2.4,
-    "code": 0.4,
+    "code": 0.32,
     "object": 4.2,
     "number": 3.2,
     "array": 2.9,
