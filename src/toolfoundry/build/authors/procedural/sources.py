@@ -50,10 +50,14 @@ class Table(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """What a calculator accepts: numbers up to `highest` in size, dates from the year `first`; 0 for no such input."""
+    """What a calculator accepts: numbers up to `highest` in size, dates of the years `first` to `last`.
+
+    0 where there is no such input.
+    """
 
     highest: float = 0
     first: int = 0
+    last: int = 0
 
 
 class _Style(NamedTuple):
@@ -423,9 +427,10 @@ def _calculation(design: Design, style: _Style, limits: Limits) -> Iterator[str]
             yield f"if {many if kind == 'numbers' else f'abs({form.name}) > {limits.highest:g}'}:"
             yield f'    fail "{form.name}: numbers up to {limits.highest:g} are accepted"'
         if limits.first and kind in ("date", "dates"):
-            many = f'any(day < "{limits.first}" for day in {form.name})'
-            yield f"if {many if kind == 'dates' else f'{form.name} < {literal(str(limits.first))}'}:"
-            yield f'    fail "{form.name}: dates from the year {limits.first} on are accepted"'
+            span = f'"{limits.first}" <= {{}} < "{limits.last + 1}"'
+            many = f"all({span.format('day')} for day in {form.name})"
+            yield f"if not {many if kind == 'dates' else span.format(form.name)}:"
+            yield f'    fail "{form.name}: dates from {limits.first} to {limits.last} are accepted"'
     name = function.computation
     yield ""
     yield from _function_source(name).split("\n")

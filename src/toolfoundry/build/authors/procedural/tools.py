@@ -113,7 +113,7 @@ class Toolsmith:
         if name in taken:
             name = wide_name([function], "", rng, taken)
         taken.add(name)
-        return Design(
+        design = Design(
             id=look.step,
             name=name,
             description=base_description(function, rng),
@@ -127,6 +127,7 @@ class Toolsmith:
             base=self._inputs[place],
             aspect=0,
         )
+        return design._replace(description=design.description + _limits_said(self._limits(design)))
 
     # --- stage 3 ---------------------------------------------------------------------------------------------------
 
@@ -490,7 +491,10 @@ class Toolsmith:
                         numbers.append(abs(part))
                     elif given.value.kind in ("date", "dates"):
                         years.append(int(str(part)[:4]))
-        return Limits(_above(max(numbers)) if numbers else 0, (min(years) - 60) // 20 * 20 if years else 0)
+        highest = _above(max(numbers)) if numbers else 0
+        if not years:
+            return Limits(highest)
+        return Limits(highest, (min(years) - 25) // 10 * 10, (max(years) + 19) // 10 * 10)
 
     def trial(self, design: Design) -> Trial:
         """A call that works, and for every parameter another value with which it gives another result."""
@@ -597,7 +601,7 @@ def _retyped(new: Form, old: Form) -> bool:
 
 def _limits_said(limits: Limits) -> str:
     said = f" Numbers up to {limits.highest:g} are accepted." if limits.highest else ""
-    return said + (f" Dates from {limits.first} on are accepted." if limits.first else "")
+    return said + (f" Dates from {limits.first} to {limits.last} are accepted." if limits.first else "")
 
 
 def _above(number: float) -> float:
