@@ -83,6 +83,16 @@ WRONG: dict[str, tuple[Documents, list[str], list[str]]] = {
         ["schema-invalid"],
         ["required", "names in properties"],
     ),
+    "a parameter of any kind": (
+        schema({"type": "object", "properties": {"tower": True}, "required": ["tower"]}),
+        ["schema-invalid"],
+        ["'tower'", "found true", "an object"],
+    ),
+    "a schema that stands elsewhere": (
+        schema({"type": "object", "properties": {"tower": {"$ref": "#/$defs/name"}}, "$defs": {"name": TEXT}}),
+        ["schema-invalid"],
+        ["tower_steps", "$ref", "in its place"],
+    ),
     "a parameter that is no identifier": (steps(tower=TEXT, **{"the day": TEXT}), ["parameter-name"], ["'the day'"]),
     "a step without a call": (given(calls=(FIRST,)), ["step-lost"], ["s2"]),
     "a call without a step": (
@@ -130,6 +140,11 @@ WRONG: dict[str, tuple[Documents, list[str], list[str]]] = {
     "an enum carries the parent's answer": (
         steps(tower={"enum": ["Old Lantern", "Gull Watch"]}),
         ["carried-enum", "answer-in-document"],
+        ["tower_steps.tower", "an enum"],
+    ),
+    "one of several schemas is an enum": (
+        steps(tower={"anyOf": [{"enum": ["Gull Watch", "Grey Finger"]}, {"type": "string", "minLength": 3}]}),
+        ["carried-enum"],
         ["tower_steps.tower", "an enum"],
     ),
     "a default carries it": (
@@ -263,7 +278,8 @@ def test_one_document_for_each_step():
     ]
     assert [call.step for call in draft.calls] == ["s1", "s2", "s3", "s4"]
     [complaint] = author.asked["document"][1].complaints
-    assert complaint == ("one-to-one", "found 2 documents for 4 steps, expected one each")
+    assert complaint.reason == "one-to-one"
+    assert complaint.detail == "found 2 documents for 4 steps, expected one each"
 
 
 def _merged(value):

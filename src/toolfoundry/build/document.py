@@ -97,7 +97,12 @@ def _schema(document: ToolSchema) -> Iterator[Complaint]:
     required = parameters.get("required", [])
     if not isinstance(required, list) or any(str(name) not in properties for name in required):
         yield Complaint("schema-invalid", f"{document.name}: required: expected a list of names in properties")
-    for name in properties:
+    if b'"$ref":' in orjson.dumps(parameters):
+        yield Complaint("schema-invalid", f"{document.name}: parameters: found $ref, expected each schema in its place")
+    for name, part in properties.items():
+        if not isinstance(part, dict):
+            shown = f"found {orjson.dumps(part).decode()[:80]}, expected an object"
+            yield Complaint("schema-invalid", f"{document.name}: parameter {name!r}: {shown}")
         if not name.isidentifier():
             yield Complaint("parameter-name", f"{document.name}: parameter {name!r} is not a Python identifier")
 
@@ -175,6 +180,10 @@ def _carrying(value: JsonValue, schema: Mapping[str, Any]) -> Iterator[Mapping[s
     if not any(True for _ in references(value)):
         return
     yield schema
+    for keyword in ("anyOf", "oneOf", "allOf"):
+        for branch in schema.get(keyword) or ():
+            if isinstance(branch, dict):
+                yield from _carrying(value, cast("dict[str, Any]", branch))
     if isinstance(value, list):
         parts = [(part, schema.get("items")) for part in value]
     elif isinstance(value, dict) and "$answer" not in value:
