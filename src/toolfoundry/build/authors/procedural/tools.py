@@ -107,14 +107,19 @@ class Toolsmith:
         return self._documented
 
     def _base(self, look: Lookup, place: int, taken: set[str]) -> Design:
-        function = look.function
         rng = self._rng("document", look.step)
-        name = base_name(function, rng)
+        name = base_name(look.function, rng)
         if name in taken:
-            name = wide_name([function], "", rng, taken)
+            name = wide_name([look.function], "", rng, taken)
         taken.add(name)
+        return self._plain(look.step, name, look.function, self._inputs[place], rng)
+
+    def _plain(
+        self, identity: str, name: str, function: Function, base: dict[str, JsonValue], rng: random.Random
+    ) -> Design:
+        """A tool with the inputs of one function and nothing else."""
         design = Design(
-            id=look.step,
+            id=identity,
             name=name,
             description=base_description(function, rng),
             aspects=(function,),
@@ -124,7 +129,7 @@ class Toolsmith:
             forms=tuple(plain_form(given) for given in inputs_of(function)),
             parts=(),
             record=False,
-            base=self._inputs[place],
+            base=base,
             aspect=0,
         )
         return design._replace(description=design.description + _limits_said(self._limits(design)))
@@ -419,20 +424,7 @@ class Toolsmith:
             base = self._sample(function, rng) if function.computation else self.facts.example(function, rng)
         except LookupError:
             return None
-        design = Design(
-            id=f"distractor {number}",
-            name=base_name(function, rng),
-            description=base_description(function, rng),
-            aspects=(function,),
-            keys=(_key(function),),
-            selector="",
-            selector_text="",
-            forms=tuple(plain_form(given) for given in inputs_of(function)),
-            parts=(),
-            record=False,
-            base=base,
-            aspect=0,
-        )
+        design = self._plain(f"distractor {number}", base_name(function, rng), function, base, rng)
         chance = 1.0 if len(function.inputs) < required else 0.0
         return self._scale(design, scaling, set(), chance, taken, rng)[0]
 
@@ -630,11 +622,7 @@ def _variations(given: Input, value: JsonValue) -> Iterator[JsonValue]:
             yield _later(str(value), 3)
             yield _later(str(value), 11)
             yield f"{str(value)[:8]}{(int(str(value)[8:]) + 9) % 28 + 1:02d}"  # leap years can make up for a day
-        case "dates":
-            dates = cast("list[str]", value)
-            yield [*(_later(date, 3) for date in dates)]
-            yield [*dates[::-1]]
-        case "names":  # what is returned is one of them, so that other names would show no effect
+        case "dates" | "names":  # what is returned may be one of them, so that others would show no effect
             yield []
         case "boolean":
             yield not value
