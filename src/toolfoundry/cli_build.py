@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast
 
 import orjson
 import typer
@@ -100,6 +100,9 @@ def build(
     attempts: Annotated[int, typer.Option(min=1, max=10, help="Tries of a stage.", rich_help_panel=_LLM)] = 3,
     temperature: Annotated[float, typer.Option(min=0, help="Sampling temperature.", rich_help_panel=_LLM)] = 0.7,
     concurrency: Annotated[int, typer.Option(min=1, help="Items at a time.", rich_help_panel=_LLM)] = 16,
+    extra_body: Annotated[
+        str | None, typer.Option(metavar="JSON", help="Further fields of every request.", rich_help_panel=_LLM)
+    ] = None,
     price_in: Annotated[
         float | None, typer.Option(min=0, help="Price of a million prompt tokens.", rich_help_panel=_LLM)
     ] = None,
@@ -178,6 +181,7 @@ def build(
                 "attempts": attempts,
                 "seed": seed,
                 "concurrency": concurrency,
+                "extra_body": _json_object(extra_body, "--extra-body"),
                 "price_in": price_in,
                 "price_out": price_out,
                 "budget": budget,
@@ -356,6 +360,16 @@ def _begun(items: Iterable[T]) -> Iterable[T]:
     """The items, the first of them read: a file that cannot be read is an error before anything is written."""
     remaining = iter(items)
     return chain(list(islice(remaining, 1)), remaining)
+
+
+def _json_object(text: str | None, option: str) -> dict[str, JsonValue]:
+    try:
+        value = orjson.loads(text or "{}")
+    except orjson.JSONDecodeError as error:
+        raise InputError(f"{option}: found {text}, expected a JSON object ({error})") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{option}: found {text}, expected a JSON object")
+    return cast("dict[str, JsonValue]", value)
 
 
 def _index(item: Brief | Draft) -> int:

@@ -18,7 +18,7 @@ from toolfoundry.build.deploy import deploy, deployed, to_spec
 from toolfoundry.build.document import document
 from toolfoundry.build.draft import STAGES, Brief, Draft, Reject, Rejected, Stage
 from toolfoundry.build.integrate import integrate
-from toolfoundry.build.scale import scale
+from toolfoundry.build.scale import from_pool, scale, without_tools
 from toolfoundry.build.scaling import Scaling
 from toolfoundry.build.verify import Verified, verify
 from toolfoundry.check.workers import SharedWorkers, own_workers
@@ -117,6 +117,10 @@ async def construct(
             async with own_workers(spec, sandbox) as workers:
                 verified = await verify(done, spec, workers)
             watch.lap("gate")
+            unfit = {complaint.tool for complaint in verified.complaints}
+            if verified.complaints and unfit <= from_pool(draft):  # its author is not to be asked about others' tools
+                draft, asked = without_tools(draft, unfit), asked - 1
+                continue
             if not verified.complaints or asked >= author.attempts:
                 return _outcome(brief, author, verified, asked)
             feedback = Feedback(deployment, verified.complaints[:MOST_COMPLAINTS])

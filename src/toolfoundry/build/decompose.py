@@ -111,7 +111,7 @@ def _leaks(scenario: Decomposition) -> Iterator[Complaint]:
                     "parent-said",
                     f"step {step.id} says the answer of {other.id}, {_said(other)}: write {{{other.id}}} in its place",
                 )
-        if telling(step.answer) and not choice and holds(step.answer, rendered(step, steps)):
+        if telling(step.answer) and not choice and holds(step.answer, open_text):
             yield Complaint("answer-in-step", f"step {step.id} contains its own answer, {_said(step)}")
         if len(steps) > 1 and not step.needs and asked <= set(_words(step.question)):
             yield Complaint("whole-question", f"step {step.id} asks the whole question at once: split it")

@@ -167,7 +167,9 @@ class Rejected(Exception):
 
 
 class Complaint(NamedTuple):
-    """What is wrong with an author's answer: a short stable name, and a text that the author can act on."""
+    """What is wrong with an author's answer: a short stable name, a text that the author can act on, and the tool that
+    it is about, if it is about one."""
 
     reason: str
     detail: str
+    tool: str = ""

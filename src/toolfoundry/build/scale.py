@@ -7,10 +7,11 @@ and chooses the distractors: the nearest ones by similarity, the others at rando
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any, cast
 
+from toolfoundry.answers import rules_out
 from toolfoundry.build.asking import settle
 from toolfoundry.build.author import Author
 from toolfoundry.build.decompose import kind_of
@@ -18,10 +19,11 @@ from toolfoundry.build.document import complaints_about
 from toolfoundry.build.draft import Change, Complaint, Documents, Draft
 from toolfoundry.build.scaling import Scaling
 from toolfoundry.build.similarity import nearness, word_weights
+from toolfoundry.check.static import document_texts, telling
 from toolfoundry.seeds import generator
 from toolfoundry.types import ScenarioKind, ToolSchema
 
-__all__ = ["FROM_POOL", "choose_distractors", "distractor_count", "scale"]
+__all__ = ["choose_distractors", "distractor_count", "from_pool", "scale", "without_tools"]
 
 LEAST_PARAMETERS = (0, 3, 5, 7)  # mean number a gold tool, by level of `expand`
 PUBLISHED: dict[ScenarioKind, float] = {
@@ -31,7 +33,7 @@ PUBLISHED: dict[ScenarioKind, float] = {
     "parallel_multi_hop": 3.72,
 }
 MOST_TOOLS = 40
-FROM_POOL = "distractor from a pool"  # its source came with it
+_FROM_POOL = "distractor from a pool"  # its source came with it
 
 
 async def scale(draft: Draft, author: Author, scaling: Scaling) -> Draft:
@@ -51,7 +53,9 @@ async def scale(draft: Draft, author: Author, scaling: Scaling) -> Draft:
     if not count:
         return draft
     candidates = await author.distractors(draft, scaling)
-    return _extend(draft, candidates, choose_distractors(draft, candidates.documents, count, scaling.near))
+    # An author's own distractors are made for the environment; those of a pool know nothing of it.
+    fit = [d for d in candidates.documents if d.name not in candidates.sources or not _gives_away(d, draft)]
+    return _extend(draft, candidates, choose_distractors(draft, fit, count, scaling.near))
 
 
 def _judge(draft: Draft, scaling: Scaling, scaled: Documents) -> list[Complaint]:
@@ -125,13 +129,34 @@ def choose_distractors(draft: Draft, candidates: Sequence[ToolSchema], count: in
     return [*nearest, *rng.sample(rest, min(len(rest), count - len(nearest)))]
 
 
+def from_pool(draft: Draft) -> frozenset[str]:
+    """The distractors that came with their source: not the author's work."""
+    return frozenset(change.tool for change in draft.changes if change.detail == _FROM_POOL)
+
+
+def without_tools(draft: Draft, names: Collection[str]) -> Draft:
+    """The draft without some of its distractors."""
+    return draft.model_copy(
+        update={
+            "documents": tuple(document for document in draft.documents if document.name not in names),
+            "sources": {name: source for name, source in draft.sources.items() if name not in names},
+            "changes": tuple(change for change in draft.changes if change.tool not in names),
+        }
+    )
+
+
+def _gives_away(document: ToolSchema, draft: Draft) -> bool:
+    texts = "\n".join(text for _, text in document_texts(document))
+    return any(telling(step.answer) and not rules_out(step.answer, texts) for step in draft.scenario.steps)
+
+
 def _extend(draft: Draft, candidates: Documents, chosen: Sequence[ToolSchema]) -> Draft:
     """The draft with the distractors among its tools, in an order that tells nothing."""
     documents = [*draft.documents, *chosen]
     generator("order", draft.brief.origin, draft.brief.index).shuffle(documents)
     sources = {tool.name: candidates.sources[tool.name] for tool in chosen if tool.name in candidates.sources}
     changes = [
-        Change(strategy="extend", tool=tool.name, detail=FROM_POOL if tool.name in sources else "distractor")
+        Change(strategy="extend", tool=tool.name, detail=_FROM_POOL if tool.name in sources else "distractor")
         for tool in chosen
     ]
     return draft.model_copy(

@@ -18,13 +18,14 @@ from pydantic import JsonValue
 from toolfoundry import __version__
 from toolfoundry.answers import holds, infer, published_match, scalars, spelling
 from toolfoundry.build.draft import Complaint, Draft
-from toolfoundry.build.scale import FROM_POOL
+from toolfoundry.build.scale import from_pool
 from toolfoundry.check.audit import Examined, examine
 from toolfoundry.check.gates import GATES
 from toolfoundry.check.panel import call_key, panel_scores, score_verdicts
 from toolfoundry.check.report import Verdict
 from toolfoundry.check.workers import Workers
-from toolfoundry.reward import published_output
+from toolfoundry.placeholders import placeholder_arguments
+from toolfoundry.reward import arguments_of, published_output
 from toolfoundry.schemas import compile_if_valid
 from toolfoundry.symbolic import references
 from toolfoundry.types import EnvSpec, GoalProof, Proof, ToolResult
@@ -53,6 +54,8 @@ async def verify(draft: Draft, spec: EnvSpec, workers: Workers, *, thorough: boo
     claimed = spec.model_copy(
         update={"proof": Proof(version=__version__, goals=(), final=draft.scenario.final, trials=draft.trials)}
     )
+    if stuck := await _stuck(spec, workers):
+        return Verified(spec, tuple(stuck), executable=False)
     found = await examine(claimed, workers, thorough=thorough)
     known = {call_key(run.probe.tool, run.probe.arguments): run.result for run in found.tried.runs}
     scores = await panel_scores(spec, workers.first, known)
@@ -64,16 +67,31 @@ async def verify(draft: Draft, spec: EnvSpec, workers: Workers, *, thorough: boo
     return Verified(spec.model_copy(update={"proof": _proof(draft, spec, found, scores)}), (), True)
 
 
+async def _stuck(spec: EnvSpec, workers: Workers) -> list[Complaint]:
+    """Tools that do not come back from their gold call, or from the plainest one: no use in trying a hundred others."""
+    calls = [(call.name, arguments) for call in spec.gold_calls or () if (arguments := arguments_of(call)) is not None]
+    calls += [(tool.name, placeholder_arguments(tool.signature.parameters)) for tool in spec.tools]
+    found: dict[str, Complaint] = {}
+    for (name, arguments), result in zip(calls, await workers.first.run(calls), strict=True):
+        if (result.error or "").partition(":")[0] in ("timeout", "memory", "killed"):
+            shown = orjson.dumps(arguments).decode()[:_SHOWN]
+            found.setdefault(name, Complaint("call-fails", f"{name}({shown}) does not come back: {result.error}", name))
+    return list(found.values())
+
+
 def _complaints(draft: Draft, verdicts: Iterable[Verdict]) -> Iterator[Complaint]:
-    from_pool = {change.tool for change in draft.changes if change.detail == FROM_POOL and change.strategy == "extend"}
+    others = from_pool(draft)
     seen: set[tuple[str, str | None, str | None]] = set()
     for verdict in sorted(verdicts, key=lambda verdict: verdict.gate not in NOT_EXECUTABLE):
         if not verdict.found or (verdict.gate, verdict.tool, verdict.goal) in seen:
             continue
-        idle = verdict.gate == "effect-not-found" and verdict.tool not in from_pool
+        idle = verdict.gate == "effect-not-found" and verdict.tool not in others
         if GATES[verdict.gate].severity == "defect" or idle:
             seen.add((verdict.gate, verdict.tool, verdict.goal))
-            yield Complaint("parameter-without-effect" if idle else verdict.gate, _told(verdict))
+            # A distractor that answers is named at the beginning of what was found; the verdict names the goal's tool.
+            answering = verdict.gate == "distractor-answers"
+            tool = verdict.found.partition("(")[0] if answering else verdict.tool or ""
+            yield Complaint("parameter-without-effect" if idle else verdict.gate, _told(verdict), tool)
 
 
 def _told(verdict: Verdict) -> str:
