@@ -20,6 +20,7 @@ from toolfoundry.build.draft import Brief, Draft, Rejected, Stage
 from toolfoundry.build.scaling import Scaling
 from toolfoundry.check import check
 from toolfoundry.sandbox import Sandbox
+from toolfoundry.seeds import generator
 from toolfoundry.symbolic import references, resolve
 
 N = 240
@@ -306,3 +307,24 @@ def test_sources_do_not_all_look_alike(drafts: list[Draft]):
     ):
         share = sum(sign in source for source in sources) / len(sources)
         assert 0.01 < share < 0.95, sign
+
+
+def test_optional_parameters_can_be_combined(drafts: list[Draft], sandbox: Sandbox):
+    """Any of them together give a result or an error of the tool's own: no code of one stumbles over another's."""
+    rng = generator("test", "combined")
+    broken: list[str] = []
+    for found in drafts[:60]:
+        calls: list[tuple[str, dict[str, Any]]] = []
+        for trial in found.trials:
+            optional = [name for name in trial.variants if name not in trial.arguments]
+            for _ in range(4):
+                chosen = [name for name in optional if rng.random() < 0.6]
+                calls.append((trial.tool, {**trial.arguments, **{name: trial.variants[name] for name in chosen}}))
+        with sandbox.session(found.sources) as session:
+            for (tool, arguments), result in zip(calls, session.batch(calls), strict=True):
+                own = re.match(
+                    r"raised: ValueError: (?!Invalid|Unknown|could not|too many|not enough)", result.error or ""
+                )
+                if result.error and not own:
+                    broken.append(f"{tool}({arguments}): {result.error}")
+    assert broken == []
