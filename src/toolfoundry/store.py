@@ -203,7 +203,8 @@ class RecordWriter(Generic[R]):
         self.path, self.kind = path, kind
         exists = path.exists() and path.stat().st_size > 0
         if exists and mode == "new":
-            raise OutputError(f"{path} exists; --force replaces it (rollout and prove can go on with it: --resume)")
+            goes_on = "build, rollout and prove can go on with it: --resume"
+            raise OutputError(f"{path} exists; --force replaces it ({goes_on})")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("r+b" if exists else "wb", buffering=0)

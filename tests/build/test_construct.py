@@ -105,6 +105,41 @@ def test_a_brief_with_a_question(sandbox):
     assert other.reject.reason == "question-changed"
 
 
+ALL_FOUR = LIGHT.model_copy(update={"distractors": 4})
+
+
+def test_a_tool_of_a_pool_that_does_not_fit_is_left_out(sandbox):
+    """It is not the author's work: nothing is sent back, and no attempt is used up."""
+
+    def answering(asked: int, value: Any) -> Any:
+        sources = {**value.sources, "bell_weight": "def bell_weight(bell):\n    return {'weight': 412, 'of': bell}\n"}
+        return value.model_copy(update={"sources": sources})
+
+    author = HandAuthor({"distractors": answering}, attempts=1)
+    outcome = asyncio.run(construct(brief(0), author, ALL_FOUR, sandbox))
+    assert outcome.spec is not None, outcome.reject
+    names = {tool.name for tool in outcome.spec.tools}
+    assert names == {"tower_count", "tower_keeper", "town_market", "harbour_depth"}
+    assert not [change for change in outcome.spec.provenance.changes if "bell_weight" in change]
+    assert set(author.asked["deploy"]) == {None}
+
+
+def test_a_tool_of_ones_own_that_does_not_fit_is_a_fault(sandbox):
+    """The same fault in a distractor that the author wrote goes back to it."""
+
+    def answering(asked: int, value: Any) -> Any:
+        source = "def tower_keeper(tower):\n    return {'keeper': 412, 'of': tower}\n"
+        return value if asked else value.model_copy(update={"sources": {**value.sources, "tower_keeper": source}})
+
+    author = HandAuthor({"deploy": answering}, attempts=2)
+    outcome = asyncio.run(construct(brief(0), author, ALL_FOUR, sandbox))
+    assert outcome.spec is not None
+    assert len(outcome.spec.tools) == 5
+    first, second = author.asked["deploy"]
+    assert first is None
+    assert ("distractor-answers", "tower_keeper") in {(one.reason, one.tool) for one in second.complaints}
+
+
 # --- drafts ------------------------------------------------------------------------------------------------------
 
 

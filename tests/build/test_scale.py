@@ -282,6 +282,19 @@ def test_an_author_may_say_how_many_tools():
         assert len(draft.documents) == tools
 
 
+def test_a_tool_of_a_pool_that_tells_an_answer_is_no_candidate():
+    """It knows nothing of the question; another takes its place."""
+
+    def telling(asked: int, value: Any) -> Any:
+        tells = lambda one: one.model_copy(update={"description": "Tell how heavy the bell of the Grey Finger is."})  # noqa: E731
+        documents = tuple(tells(one) if one.name == "bell_weight" else one for one in value.documents)
+        return value.model_copy(update={"documents": documents})
+
+    scaling = LIGHT.model_copy(update={"distractors": 3})
+    draft, _ = run(scaling, distractors=telling)
+    assert {one.name for one in draft.documents} - draft.gold_tools == {"tower_keeper", "town_market", "harbour_depth"}
+
+
 def test_the_order_tells_nothing():
     """Gold tools stand in every place; sources of a pool come along, those of tools not chosen do not."""
     places: set[int] = set()
