@@ -9,10 +9,11 @@ A `Site` is what a facet has to know of the tool that it is put into.
 from __future__ import annotations
 
 import inspect
+import random
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 from pydantic import JsonValue
 
@@ -33,6 +34,7 @@ __all__ = [
     "result_kind",
 ]
 
+T = TypeVar("T")
 Result = Literal["name", "number", "year", "date", "text", "boolean", "list", "mixed"]
 Phase = Literal["record", "number", "added", "text", "dressed", "output"]
 
@@ -155,6 +157,11 @@ def key_of(noun: str) -> str:
     'year_of_founding'
     """
     return re.sub(r"[^a-z0-9]+", "_", noun.lower()).strip("_")
+
+
+def pick(rng: random.Random, items: Sequence[T]) -> T:
+    """One of the items; `Random.choice` takes four times as long, and a tool takes a hundred choices."""
+    return items[int(rng.random() * len(items))]
 
 
 def result_kind(function: Function) -> Result:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, cast
 
 from pydantic import JsonValue
 
-from toolfoundry.build.authors.procedural.design import Column, Part, Phase, Site, key_of, literal
+from toolfoundry.build.authors.procedural.design import Column, Part, Phase, Site, key_of, literal, pick
 
 __all__ = ["Facet", "conditions", "facets", "fitting", "local_names", "make_part", "units"]
 
@@ -37,7 +37,7 @@ class Facet(NamedTuple):
     id: str
     kind: str
     phase: Phase
-    names: str
+    names: tuple[str, ...]
     texts: tuple[str, ...]
     code: str
     when: str
@@ -101,6 +101,7 @@ def _facet(table: dict[str, Any]) -> Facet:
         "texts": tuple(table["texts"]),
         "options": options,
         "modules": tuple(table.get("modules", ())),
+        "names": tuple(table["names"].split()),
     }
     return Facet(**{**table, **plain, "code": table["code"].strip("\n")})
 
@@ -118,12 +119,12 @@ def make_part(facet: Facet, site: Site, rng: random.Random, taken: Set[str]) -> 
     columns = _columns(facet, site, rng, taken)
     if columns is None:
         return None
-    name = rng.choice(facet.names.split())
+    name = pick(rng, facet.names)
     if columns:
         name = name.replace("$c", columns[0].name)
     if name in taken or any(name == column.name for column in columns):
         return None
-    options: tuple[str, ...] = rng.choice(facet.options) if facet.options else ()
+    options: tuple[str, ...] = pick(rng, facet.options) if facet.options else ()
     if facet.units:
         options = units(site.unit)
     if not options and columns and facet.kind in ("enum", "array"):
@@ -135,9 +136,9 @@ def make_part(facet: Facet, site: Site, rng: random.Random, taken: Set[str]) -> 
         return None
     default = next(iter(options)) if facet.kind == "enum" and not facet.free else facet.default
     words = _words(site, options, columns)
-    text = _fill(rng.choice(facet.texts), words)
+    text = _fill(pick(rng, facet.texts), words)
     if columns and columns[0].options:
-        text = text.replace("$example", rng.choice(columns[0].options))
+        text = text.replace("$example", pick(rng, columns[0].options))
     schema = _schema(facet, rng, text, options, default)
     if facet.kind == "object":
         schema["properties"] = _FIELDS_OF[facet.fields_of](site, columns) if facet.fields_of else facet.fields
@@ -324,7 +325,7 @@ def _columns(facet: Facet, site: Site, rng: random.Random, taken: Set[str]) -> t
     """What the facet needs in the rows; None where a column is there already, or there are too few facts."""
     if facet.column is not None:
         column = facet.column
-        return None if column.name in taken else (column._replace(base=rng.choice(column.options)),)
+        return None if column.name in taken else (column._replace(base=pick(rng, column.options)),)
     if not facet.columns:
         return ()
     if facet.columns in _COLUMNS:
@@ -333,7 +334,7 @@ def _columns(facet: Facet, site: Site, rng: random.Random, taken: Set[str]) -> t
     if facet.columns == "two categories":
         free = [name for name in _CATEGORIES if name not in taken]
         chosen = rng.sample(free, 2) if len(free) > 1 else []
-        filed = tuple(Column(name, "option", rng.choice(_CATEGORIES[name]), _CATEGORIES[name]) for name in chosen)
+        filed = tuple(Column(name, "option", pick(rng, _CATEGORIES[name]), _CATEGORIES[name]) for name in chosen)
         return filed or None
     least, most = map(int, facet.columns.removeprefix("facts ").split())
     facts = {key: f for f in site.others if (key := key_of(f.noun)) not in taken and key != site.key}

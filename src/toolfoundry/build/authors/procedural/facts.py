@@ -13,13 +13,13 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import JsonValue
 
-from toolfoundry.build.authors.procedural.design import Column, Design
+from toolfoundry.build.authors.procedural.design import Column, Design, pick
 from toolfoundry.build.authors.procedural.plan import Function, Input, Plan
 from toolfoundry.build.authors.procedural.sources import Table
 
 __all__ = ["Facts"]
 
-_FEW, _FILLERS, _SPARE = 3, 10, 4
+_FEW, _FILLERS, _SPARE = 3, 9, 3
 
 
 class Facts:
@@ -31,18 +31,20 @@ class Facts:
         self.gold_functions = {lookup.function.id for lookup in plan.lookups}
         self._values: dict[tuple[JsonValue, ...], JsonValue] = {}
         self._names: dict[str, tuple[str, ...]] = {}
+        self._few: dict[str, tuple[str, ...]] = {}
 
     def others(self, kind: str) -> tuple[str, ...]:
         """Entities of a type that the scenario does not use: those for rows, then spare ones for earlier values."""
-        if len(self._names.get(kind, ())) <= _FEW:
-            self._names[kind] = tuple(self.world.entities(kind, _FILLERS + _SPARE, "table"))
+        if kind not in self._names:
+            more = self.world.entities(kind, _FILLERS + _SPARE - _FEW, "more")
+            self._names[kind] = tuple(dict.fromkeys((*self.few(kind), *more)))
         return self._names[kind]
 
     def few(self, kind: str) -> tuple[str, ...]:
         """The first of them: most candidates for distractors never get a table."""
-        if kind not in self._names:
-            self._names[kind] = tuple(self.world.entities(kind, _FEW, "table"))
-        return self._names[kind][:_FEW]
+        if kind not in self._few:
+            self._few[kind] = tuple(self.world.entities(kind, _FEW, "few"))
+        return self._few[kind]
 
     def value(self, function: Function, arguments: Mapping[str, JsonValue]) -> JsonValue:
         """What the function gives."""
@@ -77,9 +79,9 @@ class Facts:
         value = given.value
         match value.kind:
             case "entity":
-                return rng.choice(self.few(value.entity))
+                return pick(rng, self.few(value.entity))
             case "choice":
-                return rng.choice(value.choices)
+                return pick(rng, value.choices)
             case "boolean":
                 return rng.random() < 0.5
             case "year" | "integer":
@@ -141,7 +143,7 @@ class Facts:
                 assert column.function is not None
                 return self.fact(column.function, str(row[design.function.inputs[0].name]))
             case "option":
-                return rng.choice(column.options)
+                return pick(rng, column.options)
             case "flag":
                 return rng.random() < 0.6
             case "confidence":

@@ -16,7 +16,7 @@ from typing import NamedTuple, cast
 
 from pydantic import JsonValue
 
-from toolfoundry.build.authors.procedural.design import Design, Form, Part, Site, inputs_of, key_of, result_kind
+from toolfoundry.build.authors.procedural.design import Design, Form, Part, Site, inputs_of, key_of, pick, result_kind
 from toolfoundry.build.authors.procedural.documents import plain_form, retyped_form, written
 from toolfoundry.build.authors.procedural.facets import conditions, fitting, local_names, make_part
 from toolfoundry.build.authors.procedural.facts import Facts
@@ -188,7 +188,7 @@ class Toolsmith:
             aspects=tuple(functions),
             keys=keys,
             selector=selector,
-            selector_text=rng.choice(_SELECTOR_TEXTS),
+            selector_text=pick(rng, _SELECTOR_TEXTS),
         )
 
     # --- stage 4 ---------------------------------------------------------------------------------------------------
@@ -264,7 +264,7 @@ class Toolsmith:
             aspects=tuple(aspects),
             keys=tuple(keys),
             selector=selector,
-            selector_text=design.selector_text or rng.choice(_SELECTOR_TEXTS),
+            selector_text=design.selector_text or pick(rng, _SELECTOR_TEXTS),
             forms=tuple(forms),
             record=rng.random() < 0.5,
             aspect=order.index(design.aspect),
@@ -319,7 +319,7 @@ class Toolsmith:
         misses = 0
         while len(parts) < wanted and misses < 40:
             choice = fitting(rng.choices(kinds, cum_weights=chances)[0], met)
-            facet = rng.choice(choice) if choice else None
+            facet = pick(rng, choice) if choice else None
             part = make_part(facet, site, rng, taken) if facet and facet.excludes not in groups else None
             if facet is None or part is None:
                 misses += 1
@@ -410,7 +410,7 @@ class Toolsmith:
     def _pick(self, pool: Sequence[Function], required: int, used: set[str], rng: random.Random) -> Function | None:
         """A function with about that many inputs; a fact of one input can have a selector beside it."""
         for _ in range(12):
-            function = rng.choice(pool)
+            function = pick(rng, pool)
             size = len(function.inputs)
             fits = size == required or (size == 1 and required == 2 and _may_select(function) and rng.random() < 0.4)
             if fits and function.id not in used and function.id not in self.facts.gold_functions:
@@ -451,7 +451,7 @@ class Toolsmith:
             case "names":
                 return [*rng.sample(self.facts.few("person"), 3)]
             case "text":
-                return rng.choice(self.facts.few("person"))
+                return pick(rng, self.facts.few("person"))
             case _:
                 return self.facts.qualifier(given, rng)
 
@@ -575,7 +575,7 @@ def _keys(functions: Sequence[Function]) -> tuple[str, ...]:
 
 
 def _free(words: Sequence[str], taken: set[str], rng: random.Random) -> str:
-    return rng.choice([word for word in words if word not in taken])
+    return pick(rng, [word for word in words if word not in taken])
 
 
 def _may_select(function: Function) -> bool:
