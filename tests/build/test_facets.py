@@ -56,7 +56,7 @@ def uses() -> dict[str, list[Use]]:
     rare = [function for function in functions if function.output.kind in ("names", "year", "date")]
     functions += 6 * rare  # they have facets of their own
     found: dict[str, list[Use]] = {facet.id: [] for facet in facets() if facet.id not in RARE}
-    for number in range(12 * len(functions)):
+    for number in range(60 * len(functions)):
         function = functions[number % len(functions)]
         rng = generator("test", "facets", number)
         design = smith._distractor(function, 1 + number % 3, FTRL.scaling, number, set(), rng)

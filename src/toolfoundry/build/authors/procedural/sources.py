@@ -55,7 +55,7 @@ class Limits(NamedTuple):
     0 where there is no such input.
     """
 
-    highest: float = 0
+    highest: int = 0
     first: int = 0
     last: int = 0
 
@@ -423,9 +423,9 @@ def _calculation(design: Design, style: _Style, limits: Limits) -> Iterator[str]
     for form, given in inputs:
         kind = given.value.kind
         if limits.highest and kind in ("number", "integer", "numbers"):
-            many = f"any(abs(number) > {limits.highest:g} for number in {form.name})"
-            yield f"if {many if kind == 'numbers' else f'abs({form.name}) > {limits.highest:g}'}:"
-            yield f'    fail "{form.name}: numbers up to {limits.highest:g} are accepted"'
+            many = f"any(abs(number) > {limits.highest} for number in {form.name})"
+            yield f"if {many if kind == 'numbers' else f'abs({form.name}) > {limits.highest}'}:"
+            yield f'    fail "{form.name}: numbers up to {limits.highest} are accepted"'
         if limits.first and kind in ("date", "dates"):
             span = f'"{limits.first}" <= {{}} < "{limits.last + 1}"'
             many = f"all({span.format('day')} for day in {form.name})"

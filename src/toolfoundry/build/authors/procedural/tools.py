@@ -484,9 +484,12 @@ class Toolsmith:
                     elif given.value.kind in ("date", "dates"):
                         years.append(int(str(part)[:4]))
         highest = _above(max(numbers)) if numbers else 0
-        if not years:
-            return Limits(highest)
-        return Limits(highest, (min(years) - 25) // 10 * 10, (max(years) + 19) // 10 * 10)
+        if self.facts.is_golden(highest):
+            highest += 1
+        first, last = ((min(years) - 25) // 10 * 10, (max(years) + 19) // 10 * 10) if years else (0, 0)
+        while years and (self.facts.is_golden(first) or self.facts.is_golden(last)):  # a limit must not tell an answer
+            first, last = first - 1, last + 1
+        return Limits(highest, first, last)
 
     def trial(self, design: Design) -> Trial:
         """A call that works, and for every parameter another value with which it gives another result."""
@@ -592,14 +595,14 @@ def _retyped(new: Form, old: Form) -> bool:
 
 
 def _limits_said(limits: Limits) -> str:
-    said = f" Numbers up to {limits.highest:g} are accepted." if limits.highest else ""
+    said = f" Numbers up to {limits.highest} are accepted." if limits.highest else ""
     return said + (f" Dates from {limits.first} to {limits.last} are accepted." if limits.first else "")
 
 
-def _above(number: float) -> float:
+def _above(number: float) -> int:
     """A round number a little above: less than the number and a third of it, or eleven, more."""
-    size = 10 ** max(0, math.floor(math.log10(number)) - 1) if number >= 1 else 1
-    return float(math.ceil(number * 1.08 / size) * size)
+    size = 10 ** max(0, len(str(int(number))) - 2)
+    return math.ceil(number * 1.08 / size) * size
 
 
 def _variations(given: Input, value: JsonValue) -> Iterator[JsonValue]:
