@@ -145,7 +145,7 @@ SOUND = {
     ),
     "a short answer that stands in the question by chance": scenario(
         step("s1", "How many bells hang in Pell?", "12"),
-        step("s2", "How many rings has a row of {s1} bells?", "4096"),
+        step("s2", "How many rings has a row of {s1} bells, 12 a minute?", "4096"),
         question="How many rings have the bells of Pell, 12 at noon left out?",
         answer="4096",
     ),
