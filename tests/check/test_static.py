@@ -32,7 +32,7 @@ def read(body: str, before: str = "", after: str = "", signature: str = "a, b=1"
 )
 def test_dead_parameters(body, dead):
     """Dead is what no expression of the body reads; whoever can look at all variables reads all."""
-    assert read(body).dead_parameters() == dead
+    assert read(body).dead_parameters == dead
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,7 @@ def _schemas(schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 def _wrong(
     spec: EnvSpec, goal: Goal, arguments: dict[str, JsonValue], read: ReadTool, texts: list[str]
 ) -> Iterator[tuple[str, dict[str, JsonValue]]]:
-    literals: list[str | int | float] = list(read.source.literals()) if read.source else []
+    literals: list[str | int | float] = list(read.source.literals) if read.source else []
     own_texts = [value for value in literals if isinstance(value, str) and 3 <= len(value) <= 60]
     numbers = [value for value in literals if isinstance(value, int | float) and not isinstance(value, bool)]
     rng = generator("acceptance", spec.id, goal.id)

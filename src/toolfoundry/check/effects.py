@@ -99,7 +99,7 @@ class _Search:
         given = await self._bench.run(calls) if calls else []
         for (tool, arguments), result in zip(calls, given, strict=True):
             source = tools[tool].source
-            if source is not None and result.error is not None and breaks(result, source.own_exceptions()):
+            if source is not None and result.error is not None and breaks(result, source.own_exceptions):
                 found = f"{tool}({orjson.dumps(arguments).decode()[:160]}) gives {result.text[:240]}"
                 self.broken.append(Verdict("call-fails", tool, found=found, expected=NO_BREAK))
         results = iter(given)
@@ -123,9 +123,9 @@ class _Search:
         waiting = [name for name in read.properties if name not in shown]
         if not waiting:
             return []
-        taken = {parameter.name for parameter in source.parameters} - set(source.dead_parameters())
+        taken = {parameter.name for parameter in source.parameters} - set(source.dead_parameters)
         waiting = [name for name in waiting if name in taken]
-        literals = list(dict.fromkeys(source.literals()))[:_MAX_LITERALS]
+        literals = list(dict.fromkeys(source.literals))[:_MAX_LITERALS]
         for base in await self._bases(read, literals):
             if not waiting:
                 break

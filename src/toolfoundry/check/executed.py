@@ -73,7 +73,7 @@ def _call_fails(name: str, read: ReadTool, runs: list[Run]) -> Verdict:
     plain = [run for run in runs if run.probe.kind in ("placeholder", "placeholder-all")]
     if not plain:
         return Verdict("call-fails", name, skipped=NO_PLACEHOLDER)
-    own = read.source.own_exceptions()
+    own = read.source.own_exceptions
     broken = next((run for run in plain if breaks(run.result, own)), None)
     found = _shown(broken.probe, broken.result.text) if broken else ""
     return Verdict("call-fails", name, found=found, expected=NO_BREAK)

@@ -14,6 +14,8 @@ import symtable
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple, cast
 
 from toolfoundry.sources import find_function, parse_source
@@ -87,7 +89,8 @@ class Parameter(NamedTuple):
         return self.default is None
 
 
-class Source(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Source:
     """A parsed source and its function.
 
     nodes: the whole tree, flat; open_ended: the function takes any keyword (`**kwargs`); hidden, undefined: names
@@ -103,6 +106,7 @@ class Source(NamedTuple):
     hidden: tuple[str, ...]
     undefined: tuple[str, ...]
 
+    @cached_property
     def dead_parameters(self) -> list[str]:
         """Parameters that no expression of the body reads."""
         function = self.function
@@ -121,6 +125,8 @@ class Source(NamedTuple):
 
     def imports(self) -> list[str]:
         """Every module that is imported anywhere, by its full name, in order of appearance."""
+        if "import" not in self.text:
+            return []
         found: dict[str, None] = {}
         for node in self.nodes:
             if isinstance(node, ast.Import):
@@ -158,8 +164,12 @@ class Source(NamedTuple):
         )
         return list(found)
 
-    def literals(self) -> Iterator[str | int | float]:
+    @cached_property
+    def literals(self) -> tuple[str | int | float, ...]:
         """The text and number literals of the code, docstrings left out."""
+        return tuple(self._literals())
+
+    def _literals(self) -> Iterator[str | int | float]:
         scopes = (ast.Module, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
         bodies = [statement for node in self.nodes if isinstance(node, scopes) for statement in node.body]
         documentation = {id(statement.value) for statement in bodies if isinstance(statement, ast.Expr)}
@@ -171,8 +181,11 @@ class Source(NamedTuple):
                 if isinstance(value, str | int | float) and not isinstance(value, bool):
                     yield value
 
+    @cached_property
     def own_exceptions(self) -> set[str]:
         """The exception types that the source raises by name: its own way of reporting an error."""
+        if "raise" not in self.text:
+            return set()
         found: set[str] = set()
         for node in self.nodes:
             if isinstance(node, ast.Raise) and node.exc is not None:

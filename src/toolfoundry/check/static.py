@@ -173,7 +173,7 @@ def _code(spec: EnvSpec, read: ReadTool) -> Iterator[Verdict]:
     unknown += [n for n in required if n not in properties and n not in unknown]
     missing = [n for n in own if n not in properties]
     positional = [n for n, parameter in own.items() if not parameter.keyword]
-    dead = [n for n in source.dead_parameters() if n in properties]
+    dead = [n for n in source.dead_parameters if n in properties]
     foreign = [module for module in source.imports() if module.partition(".")[0] not in ALLOWED_IMPORTS]
     lines = re.split(r"\r\n|\r|\n", source.text)
     effects = [lines[effect.lineno - 1].strip() for effect in source.effects()]
@@ -225,7 +225,7 @@ def _goldens(spec: EnvSpec, tools: Mapping[str, ReadTool]) -> Iterator[Verdict]:
         if source is None:
             yield Verdict("baked-answer", goal.tool, goal.id, skipped=UNREAD)
             continue
-        literals = [str(value) for value in source.literals()]
+        literals = [str(value) for value in source.literals]
         nowhere = rules_out(goal.answer, "\n".join(literals))
         literal = "" if nowhere else next((text for text in literals if holds(goal.answer, text)), "")
         yield Verdict("baked-answer", goal.tool, goal.id, literal, "an answer that is computed")
