@@ -30,10 +30,11 @@ class Examined(NamedTuple):
 async def examine(spec: EnvSpec, workers: Workers, *, thorough: bool = True) -> Examined:
     """The verdict of every gate that needs no policy; whether the gold calls give the answers is among them.
 
-    Unless `thorough`, only calls that know what they do are made twice: enough for code of an author who is trusted.
+    Unless `thorough`, only calls that know what they do are made twice, and fewer guesses: enough for the code of an
+    author who is trusted.
     """
     tools = read_tools(spec)
-    planned = plan(spec, tools)
+    planned = plan(spec, tools, thorough=thorough)
     tried = await run_probes(planned, workers, thorough=thorough)
     effects = await find_effects(spec, tools, workers.first)
     verdicts = [

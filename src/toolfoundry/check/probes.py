@@ -42,7 +42,7 @@ Kind = Literal[
     "echo",
 ]
 _PRYING: tuple[Kind, ...] = ("question-words", "echo", "gold-elsewhere")
-_MAX_PHRASES = 12
+_MAX_PHRASES, _FEW_PHRASES = 12, 5
 _PLAIN = "example"  # what placeholder_arguments puts where any text fits
 _NONSENSE = "Qzxv Wrelk"
 
@@ -83,13 +83,17 @@ def gold_arguments(spec: EnvSpec) -> dict[str, Call]:
     return {goal: (name, arguments) for goal, (name, arguments) in found.items() if arguments is not None}
 
 
-def plan(spec: EnvSpec, tools: Mapping[str, ReadTool]) -> list[Probe]:
-    """Every probe of an environment, gold calls first, in an order that depends on nothing but the specification."""
+def plan(spec: EnvSpec, tools: Mapping[str, ReadTool], *, thorough: bool = True) -> list[Probe]:
+    """Every probe of an environment, gold calls first, in an order that depends on nothing but the specification.
+
+    Unless `thorough`, fewer words of the question are tried on every tool; its names come first.
+    """
+    phrases = _phrases(spec.scenario.question)[: _MAX_PHRASES if thorough else _FEW_PHRASES]
     prefixes = _prefixes(spec)
     gold = gold_arguments(spec)
     probes = [Probe("gold", *gold[g.id], g.id, prefixes[g.id]) for g in _played(spec) if g.id in gold]
     for name, read in tools.items():
-        probes += _without_knowledge(spec, name, read)
+        probes += _without_knowledge(phrases, name, read)
     for goal in spec.goals:
         probes += _echoes(goal, tools[goal.tool])
         if gold.get(goal.id, ("",))[0] == goal.tool:
@@ -116,14 +120,14 @@ def _prefixes(spec: EnvSpec) -> dict[str, tuple[Call, ...]]:
     return found
 
 
-def _without_knowledge(spec: EnvSpec, name: str, read: ReadTool) -> Iterator[Probe]:
+def _without_knowledge(phrases: Sequence[str], name: str, read: ReadTool) -> Iterator[Probe]:
     least = placeholder_arguments(read.tool.signature.parameters)
     most = placeholder_arguments(read.tool.signature.parameters, optional=True)
     if read.accepts(least):
         yield Probe("placeholder", name, least)
     if most != least and read.accepts(most):
         yield Probe("placeholder-all", name, most)
-    for phrase in _phrases(spec.scenario.question):
+    for phrase in phrases:
         if (words := _filled(least, phrase)) != least and read.accepts(words):
             yield Probe("question-words", name, words)
 
@@ -134,7 +138,7 @@ def _phrases(question: str) -> list[str]:
     words = re.findall(r"[\w'’-]{3,}", question)
     capitals = [word for word in words if word[0].isupper() or word[0].isdigit()]
     longest = sorted(words, key=lambda word: (-len(word), word))
-    return list(dict.fromkeys([*names, *capitals, *longest]))[:_MAX_PHRASES]
+    return list(dict.fromkeys([*names, *capitals, *longest]))
 
 
 def _filled(arguments: Arguments, value: JsonValue) -> Arguments:
