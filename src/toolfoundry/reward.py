@@ -46,6 +46,7 @@ __all__ = [
     "published_final_score",
     "published_output",
     "score_trajectory",
+    "trajectory_value",
 ]
 
 _EMPTY, _MALFORMED = -0.5, -0.3
@@ -342,15 +343,11 @@ def score_trajectory(trajectory: Trajectory) -> Score | None:
     """The scores of one rollout, or None where an infrastructure failure ended it: that is not the policy's doing."""
     if trajectory.stop == "error":
         return None
-    task = trajectory.task
     strict = _solve(trajectory, "frontier")
     paper = _solve(trajectory, "ftrl")
-    last = trajectory.turns[-1].completion.message if trajectory.turns else None
-    right = None
-    if task.answer is not None:
-        right = last is not None and final_answer_right(last, task.answer, tagged=task.tagged)
+    right = _answer_right(trajectory)
     return Score(
-        value=strict.solve.f1 if right is None else 0.5 * strict.solve.f1 + 0.5 * right,
+        value=_value(strict.solve.f1, right),
         strict=strict.solve,
         paper=paper.solve,
         answer_right=right,
@@ -358,6 +355,26 @@ def score_trajectory(trajectory: Trajectory) -> Score | None:
         malformed=strict.malformed,
         echo_possible=strict.echo_possible,
     )
+
+
+def trajectory_value(trajectory: Trajectory) -> float | None:
+    """`Score.value` alone: ½ strict F1 + ½ (final answer right); None as for `score_trajectory`."""
+    if trajectory.stop == "error":
+        return None
+    return _value(_solve(trajectory, "frontier").solve.f1, _answer_right(trajectory))
+
+
+def _value(strict_f1: float, right: bool | None) -> float:
+    return strict_f1 if right is None else 0.5 * strict_f1 + 0.5 * right
+
+
+def _answer_right(trajectory: Trajectory) -> bool | None:
+    """Whether the last message gives the final answer; None where there is none to give."""
+    task = trajectory.task
+    if task.answer is None:
+        return None
+    last = trajectory.turns[-1].completion.message if trajectory.turns else None
+    return last is not None and final_answer_right(last, task.answer, tagged=task.tagged)
 
 
 class _Solved(NamedTuple):

@@ -54,7 +54,7 @@ async def verify(draft: Draft, spec: EnvSpec, workers: Workers, *, thorough: boo
     claimed = spec.model_copy(
         update={"proof": Proof(version=__version__, goals=(), final=draft.scenario.final, trials=draft.trials)}
     )
-    if stuck := await _stuck(spec, workers):
+    if thorough and (stuck := await _stuck(spec, workers)):
         return Verified(spec, tuple(stuck), executable=False)
     found = await examine(claimed, workers, thorough=thorough)
     known = {call_key(run.probe.tool, run.probe.arguments): run.result for run in found.tried.runs}

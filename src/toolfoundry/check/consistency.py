@@ -1,5 +1,6 @@
 """Does the final answer follow from the sub-answers, where that can be computed without reading the question?
 
+A builder records how it follows (`Proof.final`), then it is computed. For all other sets it is guessed:
 What a question asks for ("combined", "how many days after") is not parsed for a verdict of *right*; it is only ever
 used to refrain from a verdict of *wrong*. A final answer is wrong where no way of combining the sub-answers that such
 questions use gives it. Where other ways are conceivable, the verdict is "cannot be computed", with the reason.
@@ -15,6 +16,8 @@ from collections.abc import Iterator, Sequence
 
 from toolfoundry.answers import equals, holds, infer, spelling
 from toolfoundry.check.report import Verdict
+from toolfoundry.computations import ComputationError, follow
+from toolfoundry.symbolic import references
 from toolfoundry.types import Answer, EnvSpec, Goal
 
 __all__ = ["final_verdict"]
@@ -36,6 +39,8 @@ def final_verdict(spec: EnvSpec) -> Verdict:
     final = spec.scenario.answer
     if final is None:
         return _skip("there is no final answer")
+    if (known := _followed(spec, final)) is not None:
+        return known
     goldens = [goal.answer for goal in spec.goals]
     if any(_same(golden, final) for golden in goldens):
         return _wrong_hop(spec, final)
@@ -68,6 +73,22 @@ def final_verdict(spec: EnvSpec) -> Verdict:
             return _skip("the number is not the last answer")
         return _judge(text, wanted, _rescaled(value), "the last answer, " + spelling(numbers[0][0].answer))
     return _skip("neither one last answer nor two numbers or dates to be combined")
+
+
+def _followed(spec: EnvSpec, final: Answer) -> Verdict | None:
+    """The verdict where it is recorded how the final answer follows; None where it is not, or not from all goals."""
+    follows = spec.proof.final if spec.proof else None
+    if follows is None:
+        return None
+    if not {*_last(spec)} <= {*references(follows.arguments)}:  # some answers are for nothing: the record is doubtful
+        return None
+    try:
+        computed = follow(follows, {goal.id: goal.answer for goal in spec.goals})
+    except ComputationError as error:
+        return Verdict(_GATE, found=spelling(final), expected=f"what can be computed, but {error}")
+    if equals(final, spelling(computed)) or equals(computed, spelling(final)):
+        return Verdict(_GATE)
+    return Verdict(_GATE, found=spelling(final), expected=f"{spelling(computed)}, by {follows.operation}")
 
 
 def _skip(reason: str) -> Verdict:

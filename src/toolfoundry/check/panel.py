@@ -14,7 +14,7 @@ from toolfoundry.check.workers import Bench, Call
 from toolfoundry.environment import Executor
 from toolfoundry.metrics import Outcome, Summary
 from toolfoundry.policies.scripted import CHEATS, SCRIPTED, make, script
-from toolfoundry.reward import arguments_of, final_answer_right, score_trajectory
+from toolfoundry.reward import arguments_of, final_answer_right, trajectory_value
 from toolfoundry.rollout import run_rollout
 from toolfoundry.types import Completion, EnvSpec, Message, ToolResult, Trajectory, Turn
 
@@ -89,9 +89,7 @@ def _score(spec: EnvSpec, name: str, messages: Sequence[Message], turns: Sequenc
         ),
         stop="answered",
     )
-    score = score_trajectory(trajectory)
-    assert score is not None
-    return score.value
+    return trajectory_value(trajectory) or 0.0
 
 
 def panel_verdicts(spec: EnvSpec, played: Mapping[str, Outcome]) -> Iterator[Verdict]:
