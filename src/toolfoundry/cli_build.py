@@ -18,7 +18,7 @@ from pydantic import JsonValue
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from toolfoundry.console import Problems, command_line, done_line, err, out, print_json, separate, write_mode
+from toolfoundry.console import Problems, command_line, done_line, err, out, print_json, progress, separate, write_mode
 from toolfoundry.errors import InputError, OutputError
 from toolfoundry.store import RecordWriter, WriteMode, read, run_file, write_run_file
 from toolfoundry.types import EnvSpec, Tool
@@ -210,16 +210,18 @@ def build(
             return
         report = None
         if ledger.accepted:
-            report = report_on(
-                output,
-                ledger,
-                config=options,
-                seconds=seconds,
-                wall_s=wall_s,
-                processes=session.jobs,
-                measure=measure,
-                notes=session.notes(counts_before),
-            )
+            with progress("measuring", ledger.accepted + min(measure, ledger.accepted)) as advance:
+                report = report_on(
+                    output,
+                    ledger,
+                    config=options,
+                    seconds=seconds,
+                    wall_s=wall_s,
+                    processes=session.jobs,
+                    measure=measure,
+                    notes=session.notes(counts_before),
+                    on_progress=advance,
+                )
         counts: dict[str, Any] = {
             "finished": True,
             **ledger.counts,
@@ -492,13 +494,13 @@ def _same_build(output: Path, mode: WriteMode, options: dict[str, JsonValue]) ->
 def _yields(count: int | None, ledger: Ledger) -> Generator[Callable[[Counter[str]], None]]:
     """A live line of the yields on standard error."""
     columns = (SpinnerColumn(), TextColumn("building"), TextColumn("{task.fields[yields]}"), TimeElapsedColumn())
-    with Progress(*columns, console=err, transient=True) as progress:
-        task = progress.add_task("", total=count, yields="")
+    with Progress(*columns, console=err, transient=True) as live:
+        task = live.add_task("", total=count, yields="")
 
         def show(counts: Counter[str]) -> None:
             of = f" of {count:,}" if count else ""
             line = " → ".join(f"{name} {counts[name]:,}" for name in counts)
-            progress.update(task, yields=line + of)
+            live.update(task, yields=line + of)
 
         show(ledger.counts)
         yield show
