@@ -13,7 +13,7 @@ from toolfoundry import __version__
 from toolfoundry.build.author import Feedback
 from toolfoundry.build.authors.procedural.profile import TINY
 from toolfoundry.build.construct import construct, prepare
-from toolfoundry.build.deploy import deploy, deployed, to_spec
+from toolfoundry.build.deploy import deploy, deploy_further, deployed, to_spec
 from toolfoundry.build.draft import Brief, Complaint, Deployment, Draft, Rejected
 from toolfoundry.build.pipeline import Recipe
 from toolfoundry.build.verify import Verified, verify
@@ -97,7 +97,7 @@ def test_what_running_showed_comes_first():
     author = HandAuthor({"deploy": lambda asked, given: given if asked else Deployment(sources={})})
     draft = asyncio.run(prepare(Brief(index=0, origin="test"), author, SCALING))
     seen = Feedback(None, (Complaint("gold-fails", "it fails"),))
-    asyncio.run(deploy(draft, author, seen))
+    asyncio.run(deploy_further(draft, author, seen, 1))
     first, second = author.asked["deploy"]
     assert first is seen
     assert second.complaints[0].reason == "source-missing"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from check.audit_specs import TOOLS, environment
 from toolfoundry.answers import infer
 from toolfoundry.check.consistency import final_verdict
-from toolfoundry.types import EnvSpec, Goal
+from toolfoundry.check.report import Verdict
+from toolfoundry.types import Answer, EnvSpec, Final, Goal, Proof
 
 PARALLEL, CHAIN, SINGLE = "parallel_single_hop", "multi_hop", "single_hop"
 
@@ -116,3 +119,46 @@ def test_the_answer_of_an_earlier_hop_is_not_the_final_one():
     chain = spec(CHAIN, ["Iraq", "Nimrud"], "Iraq", "Where was it?", edges=True)
     assert final_verdict(chain).expected == "the last answer, Nimrud"
     assert not final_verdict(spec(CHAIN, ["Iraq", "Nimrud"], "Iraq", "Where was it?", edges=False)).found
+
+
+# --- where it is recorded how the answer follows ----------------------------------------------------------------------
+
+
+def recorded(goldens: list[str], final: Answer, operation: str, arguments: dict[str, Any]) -> EnvSpec:
+    """Parallel steps g0, g1, ..., and a record in which `{"$answer": "g0"}` stands for the first."""
+    proof = Proof(version="1", goals=(), final=Final(operation=operation, arguments=arguments))
+    made = spec(PARALLEL, goldens, "?", "Which are they?", edges=True)
+    return made.replace(scenario=made.scenario.model_copy(update={"answer": final}), proof=proof)
+
+
+G = [{"$answer": f"g{index}"} for index in range(3)]
+
+
+def test_what_is_recorded_is_computed():
+    """A list of three numbers is no ranking, and the multiple of 4 next to 71 no combination of the two."""
+    numbers = recorded(["7", "3", "12"], Answer(type="list", value=[7, 3, 12]), "list", {"values": G})
+    assert final_verdict(numbers) == Verdict("final-inconsistent")
+    spans = recorded(["71", "4"], infer("72"), "round_to", {"value": G[0], "step": G[1]})
+    assert final_verdict(spans) == Verdict("final-inconsistent")
+
+
+@pytest.mark.parametrize(
+    ("operation", "arguments", "expected"),
+    [
+        ("product", {"values": G[:2]}, "21, by product"),
+        ("total", {"values": [*G[:2], "x"]}, "what can be computed"),
+        ("guess", {"values": G[:2]}, "what can be computed"),
+        ("total", {"values": [*G[:2], {"$answer": "g7"}]}, "what can be computed"),
+    ],
+)
+def test_a_record_that_does_not_give_the_answer_is_a_hit(operation, arguments, expected):
+    """10 is the sum of 7 and 3, but that is not what is recorded."""
+    verdict = final_verdict(recorded(["7", "3"], infer("10"), operation, arguments))
+    assert verdict.found == "10"
+    assert verdict.expected.startswith(expected)
+
+
+def test_a_record_that_leaves_answers_out_is_not_believed():
+    """Then the rules for sets without a record apply: 15 is nothing that 7 and 3 give."""
+    one = recorded(["7", "3"], infer("15"), "add_up", {"values": G[:1]})
+    assert final_verdict(one).expected == "a combination of 7 and 3"

@@ -11,12 +11,15 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from toolfoundry.build.asking import MOST_COMPLAINTS, rejected
+from toolfoundry.build.asking import MOST_COMPLAINTS, rejected, unfit
 from toolfoundry.build.author import Author, Feedback
+from toolfoundry.build.decompose import complaints_about as scenario_complaints
 from toolfoundry.build.decompose import decompose
-from toolfoundry.build.deploy import deploy, deployed, to_spec
+from toolfoundry.build.deploy import complaints_about as deploy_complaints
+from toolfoundry.build.deploy import deploy, deploy_further, deployed, to_spec
+from toolfoundry.build.document import complaints_about as document_complaints
 from toolfoundry.build.document import document
-from toolfoundry.build.draft import STAGES, Brief, Draft, Reject, Rejected, Stage
+from toolfoundry.build.draft import STAGES, Brief, Deployment, Documents, Draft, Reject, Rejected, Stage
 from toolfoundry.build.integrate import integrate
 from toolfoundry.build.scale import from_pool, scale, without_tools
 from toolfoundry.build.scaling import Scaling
@@ -66,7 +69,7 @@ async def prepare(
 ) -> Draft:
     """The draft after stage `until`, taken up where it was left. Raises Rejected, whose stage is in `stage`."""
     watch = watch or Stopwatch()
-    draft = given if isinstance(given, Draft) else None
+    draft = _sound(given) if isinstance(given, Draft) else None
     todo = STAGES[STAGES.index(draft.stage) + 1 if draft else 0 : STAGES.index(until) + 1]
     for stage in todo:
         try:
@@ -76,6 +79,22 @@ async def prepare(
             raise
         watch.lap(stage)
     assert draft is not None
+    return draft
+
+
+def _sound(draft: Draft) -> Draft:
+    """A draft out of a file, held again to what the stages ask for. Raises Rejected."""
+    if not (complaints := unfit(draft)):
+        complaints = scenario_complaints(draft.scenario, brief=draft.brief)
+    if not complaints and draft.stage != "decompose":
+        written = Documents(documents=draft.documents, calls=draft.calls)
+        complaints = document_complaints(draft.scenario, written)
+    if not complaints and draft.stage == "deploy":
+        complaints = deploy_complaints(draft, Deployment(sources={}, trials=draft.trials))
+    if complaints:
+        problem = rejected(complaints[:MOST_COMPLAINTS], 0)
+        problem.stage = draft.stage
+        raise problem
     return draft
 
 
@@ -105,9 +124,8 @@ async def construct(
         feedback: Feedback | None = None
         asked = 0
         while True:
-            asked += 1
             try:
-                deployment = await deploy(draft, author, feedback)
+                deployment, asked = await deploy_further(draft, author, feedback, asked)
             except Rejected as problem:
                 problem.stage = "deploy"
                 raise

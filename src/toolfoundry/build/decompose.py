@@ -29,7 +29,7 @@ _STEP_ID = re.compile(r"[A-Za-z]\w{0,31}")
 
 async def decompose(brief: Brief, author: Author) -> Draft:
     """The draft with its scenario. Raises Rejected."""
-    scenario = await settle(partial(author.decompose, brief), partial(complaints_about, brief=brief), author.attempts)
+    scenario = await settle(partial(author.decompose, brief), partial(complaints_about, brief=brief), author)
     return Draft(brief=brief, author=author.name, stage="decompose", scenario=scenario)
 
 

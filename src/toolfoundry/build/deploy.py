@@ -11,33 +11,40 @@ from functools import partial
 import orjson
 
 from toolfoundry.answers import stands_in
-from toolfoundry.build.asking import settle
+from toolfoundry.build.asking import Settled, settle_further
 from toolfoundry.build.author import Author, Feedback
 from toolfoundry.build.decompose import kind_of, rendered
 from toolfoundry.build.draft import Complaint, Deployment, Draft
+from toolfoundry.build.scale import from_pool
 from toolfoundry.symbolic import resolve
 from toolfoundry.types import EnvSpec, Goal, Message, Provenance, Scenario, SubQuestion, Tool, ToolCall
 
-__all__ = ["deploy", "deployed", "to_spec"]
+__all__ = ["complaints_about", "deploy", "deploy_further", "deployed", "to_spec"]
 
 
-async def deploy(draft: Draft, author: Author, feedback: Feedback | None = None) -> Deployment:
-    """Sources for all documents that have none. `feedback`: what running the last ones showed. Raises Rejected."""
-
-    async def ask(again: Feedback | None) -> Deployment:
-        return await author.deploy(draft, again or feedback)
-
-    return await settle(ask, partial(_complaints, draft), author.attempts)
+async def deploy(draft: Draft, author: Author) -> Deployment:
+    """Sources for all documents that have none. Raises Rejected."""
+    return (await deploy_further(draft, author, None, 0)).value
 
 
-def _complaints(draft: Draft, given: Deployment) -> list[Complaint]:
+async def deploy_further(draft: Draft, author: Author, feedback: Feedback | None, asked: int) -> Settled[Deployment]:
+    """The same for an author that was asked `asked` times; `feedback`: what running its last sources showed."""
+    return await settle_further(
+        partial(author.deploy, draft), partial(complaints_about, draft), author, feedback, asked
+    )
+
+
+def complaints_about(draft: Draft, given: Deployment) -> list[Complaint]:
+    """What is wrong with the sources for a draft's documents, as texts that their author can act on."""
     documented = {document.name for document in draft.documents}
     sources = {**draft.sources, **given.sources}
     complaints = [
         Complaint("source-missing", f"{name}: there is no source") for name in sorted(documented - sources.keys())
     ]
     unknown = sorted({*given.sources, *(trial.tool for trial in given.trials)} - documented)
-    return complaints + [Complaint("unknown-tool", f"{name}: there is no document of that name") for name in unknown]
+    complaints += [Complaint("unknown-tool", f"{name}: there is no document of that name") for name in unknown]
+    others = sorted(given.sources.keys() & from_pool(draft))
+    return complaints + [Complaint("source-unasked", f"{name}: has a source already, leave it out") for name in others]
 
 
 def deployed(draft: Draft, deployment: Deployment) -> Draft:

@@ -32,7 +32,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 async def document(draft: Draft, author: Author) -> Draft:
     """The draft with one document and one gold call for each step. Raises Rejected."""
-    documents = await settle(partial(author.document, draft), partial(_judge, draft.scenario), author.attempts)
+    documents = await settle(partial(author.document, draft), partial(_judge, draft.scenario), author)
     return draft.model_copy(
         update={
             "stage": "document",

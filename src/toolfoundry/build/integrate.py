@@ -25,7 +25,7 @@ OVERLAP = 0.5  # nearness from which two documents are shown to the author as a 
 async def integrate(draft: Draft, author: Author) -> Draft:
     """The draft with fewer documents, or the same ones where nothing overlaps. Raises Rejected."""
     overlaps = overlapping(draft.documents)
-    merged = await settle(partial(author.integrate, draft, overlaps), partial(_judge, draft), author.attempts)
+    merged = await settle(partial(author.integrate, draft, overlaps), partial(_judge, draft), author)
     return draft.model_copy(
         update={
             "stage": "integrate",

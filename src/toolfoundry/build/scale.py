@@ -38,7 +38,7 @@ _FROM_POOL = "distractor from a pool"  # its source came with it
 
 async def scale(draft: Draft, author: Author, scaling: Scaling) -> Draft:
     """The draft with its documents made harder and its distractors chosen. Raises Rejected."""
-    scaled = await settle(partial(author.scale, draft, scaling), partial(_judge, draft, scaling), author.attempts)
+    scaled = await settle(partial(author.scale, draft, scaling), partial(_judge, draft, scaling), author)
     draft = draft.model_copy(
         update={
             "stage": "scale",

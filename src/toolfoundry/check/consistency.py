@@ -1,7 +1,7 @@
 """Does the final answer follow from the sub-answers, where that can be computed without reading the question?
 
-A builder records how it follows (`Proof.final`), then it is computed. For all other sets it is guessed:
-What a question asks for ("combined", "how many days after") is not parsed for a verdict of *right*; it is only ever
+A builder records how it follows (`Proof.final`): then it is computed, and has to be the one. For all other sets,
+what a question asks for ("combined", "how many days after") is not parsed for a verdict of *right*; it is only ever
 used to refrain from a verdict of *wrong*. A final answer is wrong where no way of combining the sub-answers that such
 questions use gives it. Where other ways are conceivable, the verdict is "cannot be computed", with the reason.
 """
