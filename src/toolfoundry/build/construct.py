@@ -32,6 +32,7 @@ from toolfoundry.types import EnvSpec
 __all__ = ["Outcome", "Stopwatch", "construct", "construct_shard", "prepare", "reject_of"]
 
 AT_A_TIME = 8  # environments of a shard that are verified at once
+CALL_S = 0.25  # CPU seconds of a call: tools are called hundreds of times, and more often in training
 
 
 class Stopwatch:
@@ -132,7 +133,7 @@ async def construct(
             done = deployed(draft, deployment)
             spec = to_spec(done, author.prompt(done.scenario.question))
             watch.lap("deploy")
-            async with own_workers(spec, sandbox) as workers:
+            async with own_workers(spec, sandbox, CALL_S) as workers:
                 verified = await verify(done, spec, workers)
             watch.lap("gate")
             unfit = {complaint.tool for complaint in verified.complaints}

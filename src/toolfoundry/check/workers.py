@@ -11,6 +11,7 @@ a worker is a trust domain, so that is for tools of one author whom one trusts n
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -28,6 +29,9 @@ __all__ = ["Arguments", "Bench", "Call", "SharedWorkers", "Workers", "own_worker
 Arguments = dict[str, JsonValue]
 Call = tuple[str, Arguments]
 
+_MANY, _FEW = 16, 2  # calls that are made at once: as long as all come back, and after one that did not
+_PATIENCE, _PATIENCE_IN_ALL = 3, 24  # calls without an end, of a tool and of an environment, before it is given up
+_NOT_TRIED = ToolResult(call_id="", error="timeout: not tried, since several calls before did not come back")
 _LATER = datetime(2026, 8, 20, 17, 45, tzinfo=UTC)
 
 
@@ -79,14 +83,15 @@ class Workers(NamedTuple):
 
 
 @contextlib.asynccontextmanager
-async def own_workers(spec: EnvSpec, sandbox: Sandbox) -> AsyncGenerator[Workers]:
-    """Workers that serve this environment alone, and end with it."""
+async def own_workers(spec: EnvSpec, sandbox: Sandbox, call_s: float | None = None) -> AsyncGenerator[Workers]:
+    """Workers that serve this environment alone, and end with it. `call_s`: CPU seconds of a call, None as always."""
     sources = {tool.name: tool.source for tool in spec.tools}
-    later = sandbox.limits.model_copy(update={"epoch": _LATER})
+    usual = sandbox.limits.model_copy(update={"call_s": call_s or sandbox.limits.call_s})
+    later = usual.model_copy(update={"epoch": _LATER})
     seeds = [derive_seed("check", spec.id, i) for i in range(2)]
 
     def first() -> Session:
-        return sandbox.session(sources, state=spec.state, seed=seeds[0])
+        return sandbox.session(sources, state=spec.state, seed=seeds[0], limits=usual)
 
     def second() -> Session:
         return sandbox.session(sources, state=spec.state, seed=seeds[1], limits=later)
@@ -95,7 +100,40 @@ async def own_workers(spec: EnvSpec, sandbox: Sandbox) -> AsyncGenerator[Workers
         yield Workers(Bench(None, first), Bench(None, second), sandbox)
         return
     async with first() as one, second() as other:
-        yield Workers(Bench(one), Bench(other), _Lent(one))
+        wary = _Wary(one)
+        yield Workers(Bench(wary), Bench(_Wary(other)), _Lent(wary))
+
+
+class _Wary:
+    """A session in which tools that do not come back are soon not tried again: each try costs seconds.
+
+    Calls that are not made end like those before, by `timeout`.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._lost: Counter[str] = Counter()
+
+    async def abatch(self, calls: Sequence[tuple[str, Mapping[str, JsonValue]]]) -> list[ToolResult]:
+        results: list[ToolResult] = []
+        while len(results) < len(calls):
+            size = _FEW if self._lost else _MANY
+            batch = calls[len(results) : len(results) + size]
+            tried = iter(await self._session.abatch([call for call in batch if not self._given_up(call[0])]))
+            results += [_NOT_TRIED if self._given_up(name) else next(tried) for name, _ in batch]
+            lost = [name for (name, _), result in zip(batch, results[-len(batch) :], strict=True) if _timed_out(result)]
+            self._lost.update(lost)
+        return results
+
+    def _given_up(self, name: str) -> bool:
+        return self._lost[name] >= _PATIENCE or self._lost.total() >= _PATIENCE_IN_ALL
+
+    def close(self) -> None:
+        self._session.close()
+
+
+def _timed_out(result: ToolResult) -> bool:
+    return result is not _NOT_TRIED and (result.error or "").startswith("timeout:")
 
 
 class _Lent:
