@@ -189,6 +189,7 @@ def build(
         )
         options |= {"scaling": chosen.scaling.model_dump(mode="json")}
         options |= {"llm": config.model_dump(mode="json"), "input": str(questions or topics or drafts)}
+        options |= {"pool": None if pool is None else str(pool)}
         session = _WithModel(config, _given(questions, topics, drafts, skip_bad, problems), _pool(pool), chosen, count)
         if dry_run:
             session.estimate(as_json)
@@ -517,7 +518,7 @@ def _write_report(output: Path, html: Path | None, report: Any, as_json: bool) -
 
             html.write_text(render_build_html(report), encoding="utf-8")
     except OSError as error:
-        raise OutputError(f"{error.filename}: {error.strerror}") from None
+        raise OutputError(f"{error.filename or place}: cannot be written: {error.strerror}") from None
     if as_json:
         print_json(report.model_dump(mode="json"))
     else:

@@ -27,6 +27,10 @@ from toolfoundry.types import Answer, ToolSchema
 
 __all__ = ["complaints_about", "document"]
 
+_INVISIBLE = re.compile(  # the two joiners are part of some scripts, but not beside ASCII
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff"
+    "\U000e0000-\U000e007f]|(?<=[\\x00-\\x7f])[\u200c\u200d]"
+)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 
@@ -60,6 +64,7 @@ def complaints_about(scenario: Decomposition, given: Documents) -> list[Complain
     answers = {step.id: step.answer for step in scenario.steps}
     needs = {step.id: step.needs for step in scenario.steps}
     return [
+        *(complaint for document in given.documents for complaint in _hidden(document)),
         *_mapping(scenario, given),
         *(c for call in given.calls if call.step in needs for c in _call(call, documents, answers, needs[call.step])),
         *_leaks(scenario, given),
@@ -105,6 +110,14 @@ def _schema(document: ToolSchema) -> Iterator[Complaint]:
             yield Complaint("schema-invalid", f"{document.name}: parameter {name!r}: {shown}")
         if not name.isidentifier():
             yield Complaint("parameter-name", f"{document.name}: parameter {name!r} is not a Python identifier")
+
+
+def _hidden(document: ToolSchema) -> Iterator[Complaint]:
+    """Characters that a reader does not see: they can hide an answer from every comparison, or turn text around."""
+    for place, text in document_texts(document):
+        if not text.isascii() and (found := _INVISIBLE.search(text)):
+            detail = f"{document.name}: {place}: found the invisible character U+{ord(found[0]):04X}, expected none"
+            yield Complaint("hidden-character", detail)
 
 
 def _mapping(scenario: Decomposition, given: Documents) -> Iterator[Complaint]:
