@@ -12,6 +12,7 @@ of the forms 03/04/2021 are not read, since nobody can tell which number is the 
 from __future__ import annotations
 
 import datetime
+import math
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
@@ -69,7 +70,9 @@ def infer(text: str) -> Answer:
     """
     bare = text.strip()
     if len(bare) <= 300 and _WHOLE_NUMBER.fullmatch(bare) and not re.match(r"[+\-]?0\d", bare):
-        return Answer(type="number", value=_number(bare.rstrip(".")), text=text)
+        number = _number(bare.rstrip("."))
+        if abs(number) < 2**63 if isinstance(number, int) else math.isfinite(number):  # what a record can hold
+            return Answer(type="number", value=number, text=text)
     for pattern in _DATES:
         if (match := pattern.fullmatch(bare.rstrip("."))) and (day := _date(match)):
             return Answer(type="date", value=day.isoformat(), text=text)

@@ -10,7 +10,9 @@ import pytest
 
 from hand_author import LIGHT, HandAuthor
 from toolfoundry.build.construct import construct, prepare
-from toolfoundry.build.draft import Brief, Draft
+from toolfoundry.build.draft import Brief, Draft, Reject
+from toolfoundry.formats.questions import read_briefs
+from toolfoundry.store import dump
 from toolfoundry.types import Answer
 
 
@@ -126,3 +128,14 @@ def test_a_spoilt_draft_is_a_reject(name, sandbox):
     draft: Draft = asyncio.run(prepare(brief(), HandAuthor(), LIGHT, until="deploy"))
     outcome = build(draft.model_copy(update=spoil(draft)), HandAuthor(), sandbox)
     assert (outcome.reject.stage, outcome.reject.reason, outcome.reject.asked) == ("deploy", reason, 0)
+
+
+@pytest.mark.parametrize("text", ["9" * 250, "-99999999999999999999", "1e999"])
+def test_a_number_that_no_record_can_hold_is_text(text, tmp_path):
+    """Out of a file of questions it goes through to the record of a reject, which can be written."""
+    path = tmp_path / "questions.jsonl"
+    path.write_text(f'{{"question": "How many?", "answer": "{text}"}}\n')
+    [read] = read_briefs(path)
+    assert read.answer == Answer(type="text", value=text)
+    reject = Reject(brief=read, author="hand", stage="decompose", reason="steps", detail="")
+    assert Reject.model_validate_json(dump(reject)) == reject
