@@ -43,7 +43,7 @@ from toolfoundry.types import Completion, Message, Record, ToolSchema
 if TYPE_CHECKING:
     import openai
 
-__all__ = ["VENDOR_URL", "EndpointUsage", "OpenAIPolicy"]
+__all__ = ["VENDOR_URL", "EndpointUsage", "OpenAIPolicy", "checked_url"]
 
 VENDOR_URL = "https://api.openai.com/v1"
 """The vendor's own endpoint: pass it as `base_url` to choose it."""
@@ -154,7 +154,7 @@ class OpenAIPolicy:
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self.model = model
-        self.base_url = _checked_url(base_url)
+        self.base_url = checked_url(base_url)
         self._key_env = api_key_env or ("OPENAI_API_KEY" if self.base_url == VENDOR_URL else None)
         self._key = _key(self._key_env) if self._key_env else ""
         if self.base_url == VENDOR_URL and not self._key:
@@ -412,7 +412,7 @@ def _key(variable: str) -> str:
     return key
 
 
-def _checked_url(base_url: str) -> str:
+def checked_url(base_url: str) -> str:
     """The URL without a trailing slash. Raises InputError if it is no plain http(s) URL or holds credentials."""
     try:
         parts = urlsplit(base_url)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Annotated, NamedTuple, TypeVar, get_args
 
 import orjson
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, model_validator
 
 from toolfoundry.build.author import Feedback
 from toolfoundry.build.authors.llm.batch import BatchFiles, Wave
@@ -55,7 +55,7 @@ from toolfoundry.build.draft import (
 from toolfoundry.build.scaling import Scaling
 from toolfoundry.errors import EndpointError, InputError
 from toolfoundry.formats.questions import decomposition_from
-from toolfoundry.policies.openai import VENDOR_URL, OpenAIPolicy
+from toolfoundry.policies.openai import VENDOR_URL, OpenAIPolicy, checked_url
 from toolfoundry.seeds import generator
 from toolfoundry.symbolic import resolve
 from toolfoundry.types import EnvSpec, Message, Record, ScenarioKind, Tool
@@ -104,6 +104,11 @@ class LLMConfig(Record):
     price_in: Annotated[float, Field(ge=0)] | None = None
     price_out: Annotated[float, Field(ge=0)] | None = None
     budget: Annotated[float, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _without_secrets(self) -> LLMConfig:
+        checked_url(self.base_url)  # before it is written anywhere, also where nothing is sent
+        return self
 
     @property
     def prices(self) -> Prices:
