@@ -168,11 +168,11 @@ _WORD = re.compile(r"\$[a-z]+[0-9]?")
 def _words(site: Site, options: tuple[str, ...], columns: tuple[Column, ...]) -> dict[str, str]:
     """What the words of a template stand for."""
     words = {"$noun": site.noun, "$unit": site.unit, "$key": site.key, "$subject": site.subject.replace("_", " ")}
-    for index, option in enumerate(options):
-        words[f"$o{index}"] = option
+    words |= {f"$o{index}": option for index, option in enumerate(options)}
+    words["$options"] = ", ".join(options or (columns[0].options if columns else ()))
     if columns:
         names = [column.name for column in columns]
-        words["$fieldlist"] = ", ".join(map(literal, names)) + ("," if len(names) == 1 else "")
+        words["$record"] = "{" + ", ".join(f'"{name}": $r["{name}"]' for name in names) + "}"
         words["$fields"] = ", ".join(names)
         words["$caption"], words["$column"] = names[0].replace("_", " "), names[0]
     if site.unit in _FACTORS:

@@ -104,7 +104,7 @@ class Facts:
         used = {str(call[subject.name]) for call in calls}
         known = [name for name in self.world.known(function.subject) if name not in used]
         others = [name for name in self.others(function.subject)[:_FILLERS] if name not in used]
-        size = max(8, len(calls) + 2) + rng.randrange(2)
+        size = max(6, len(calls) + 2) + rng.randrange(3)
         if qualifiers:  # the same subject again, in another year or season
             calls += [
                 {**call, **{given.name: self.qualifier(given, rng) for given in qualifiers}} for call in calls[:3]

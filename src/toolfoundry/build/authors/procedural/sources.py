@@ -7,8 +7,12 @@ reported, in names, comments and docstrings; what they do follows from the desig
 
 from __future__ import annotations
 
+import builtins
 import inspect
+import json
+import keyword
 import random
+import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -16,27 +20,27 @@ from typing import NamedTuple
 
 from pydantic import JsonValue
 
-from toolfoundry.build.authors.procedural.design import Design, inputs_of, literal
+from toolfoundry.build.authors.procedural.design import Design, inputs_of, literal, pick
 from toolfoundry.build.authors.procedural.plan import Input
 from toolfoundry.computations import COMPUTATIONS
 
 __all__ = ["RESERVED", "Limits", "Table", "write_source"]
 
-_WIDTH = 116
+_WIDTH = 114
 _PHASES = ("record", "number", "added", "text", "dressed", "output")
 _KINDS = {
-    "enum": ("str", "text"),
-    "text": ("str", "text"),
-    "date": ("str", "text"),
-    "code": ("str", "text"),
-    "boolean": ("bool", "true or false"),
-    "integer": ("int", "a whole number"),
-    "number": ("(int, float)", "a number"),
-    "array": ("list", "a list"),
-    "object": ("dict", "an object"),
+    "enum": "str",
+    "text": "str",
+    "date": "str",
+    "code": "str",
+    "boolean": "bool",
+    "integer": "int",
+    "number": "int/float",
+    "array": "list",
+    "object": "dict",
 }
 RESERVED = frozenset(
-    "all_rows candidates columns datetime error field given json kind known label name names re value wanted".split()
+    "cells columns datetime error field given json kind known label name options re value wanted".split()
 )
 """Names that sources use for themselves; no parameter that is added to a tool may have one."""
 _HINTS = {"boolean": "bool", "integer": "int", "number": "float", "array": "list", "object": "dict"}
@@ -61,15 +65,21 @@ class Limits(NamedTuple):
 
 
 class _Style(NamedTuple):
-    """How one source is written."""
+    """How one source is written. layout: `values` (name -> value), `lists` (name -> other columns), `objects`
+    (name -> fields, read by their names), `rows` (a list of lists); written as `json`, as `text` or as a `dict`.
+    """
 
     raises: bool
     layout: str
+    written: str
+    block: bool
+    echoes: bool
     hints: bool
     arguments: bool
-    grouped: bool
     comments: bool
     terse: bool
+    rules: str
+    rule: str
     table: str
     row: str
     value: str
@@ -78,70 +88,109 @@ class _Style(NamedTuple):
 
 def write_source(design: Design, table: Table | None, limits: Limits, rng: random.Random) -> str:
     """The source of one tool; `table` is None for a calculator."""
+    if table is not None:
+        table = _keyed(table, design)
     style = _style(design, table, rng)
-    body: list[str] = [*_checks(design, style)]
+    body: list[str] = [*_checks(design, table is None, style)]
     if table is None:
         body += _calculation(design, style, limits)
     else:
         body += [*_table(table, style), *_search(design, table, style)]
-    adds = any("$x" in part.code for part in design.parts)
+    ending = list(_parts(design, style))
+    adds = any("$x" in line for line in ending)
     if adds:
         body.append(f"{style.extra} = {{}}")
+    body += ending
+    body += _ending(design, adds)
+    lines = [*_failing(body, style.raises)]
+    text = "\n".join(_terse(lines) if style.terse else lines)
+    if table is not None:
+        if style.layout != "objects":  # the columns are variables
+            text = _COLUMN.sub(r"\1", text)
+        if "PAIRS" in text:
+            text = text.replace("PAIRS", _pairs(style))
+    tokens = {"$v": style.value, "$r": style.row, "$x": style.extra, "$s": design.forms[0].name}
+    text = _TOKEN.sub(lambda match: tokens[match[0]], text)
+    modules = sorted({module for part in design.parts for module in part.modules} | _modules(table, style))
+    imports = [f"import {module}" for module in modules]
+    head = [*_docstring(design, style), *imports, *([""] if imports else [])]
+    fitted = (part for line in text.split("\n") for part in _fitted(line))
+    inner = "\n".join(f"    {line}" if line else "" for line in (*head, *fitted))
+    return f"{_signature(design, style)}\n{inner}\n"
+
+
+_COLUMN = re.compile(r'\$r\["(\w+)"\]')
+_TOKEN = re.compile(r"\$[vrxs]")
+
+
+def _parts(design: Design, style: _Style) -> Iterator[str]:
+    """What the optional parameters do, in the order of their phases."""
     for phase in _PHASES:
         for part in design.parts:
             if part.phase == phase:
-                body += part.code.replace("$p", part.name).split("\n")
-    body += _ending(design, adds)
-    pairs = _pairs(design, table, style) if table else ""
-    subject = design.forms[0].name
-    lines = [*_failing(body, style.raises)]
-    text = "\n".join(_terse(lines) if style.terse else lines)
-    for token, meaning in (
-        ("PAIRS", pairs),
-        ("$v", style.value),
-        ("$r", style.row),
-        ("$x", style.extra),
-        ("$s", subject),
-    ):
-        text = text.replace(token, meaning)
-    modules = sorted({module for part in design.parts for module in part.modules})
-    imports = [f"import {module}" for module in modules]
-    head = [*_docstring(design, style), *imports, *([""] if imports else [])]
-    inner = "\n".join(f"    {line}" if line else "" for line in (*head, *text.split("\n")))
-    return f"{_signature(design, style)}\n{inner}\n"
+                if style.comments:
+                    yield f"# {part.name.replace('_', ' ')}"
+                yield from part.code.replace("$p", part.name).split("\n")
 
 
 def _style(design: Design, table: Table | None, rng: random.Random) -> _Style:
     names = {form.name for form in design.forms} | {part.name for part in design.parts} | {design.selector}
-    rich = table is not None and len(table.columns) > 2
+    layout = written = ""
+    if table is not None:
+        names |= set(table.columns)
+        layout, written = _layout(design, table, rng)
 
     def free(*words: str) -> str:
-        chosen = [word for word in words if word not in names]
-        return rng.choice(chosen)
+        return pick(rng, [word for word in words if word not in names])
 
-    several = len(design.forms) > 1 or (
-        table is not None and len({str(row[table.columns[0]]) for row in table.rows}) < len(table.rows)
-    )
-    if several:
-        layouts = ("records", "tuples", "tuples")
-    elif rich:
-        wide = table is not None and len(table.columns) > 5
-        layouts = ("tuples",) if wide else ("records", "tuples", "mapping")
-    else:
-        layouts = ("mapping", "mapping", "pairs", "parallel")
     return _Style(
         raises=rng.random() < 0.5,
-        layout=rng.choice(layouts),
-        hints=rng.random() < 0.25,
-        arguments=rng.random() < 0.05,
-        grouped=rng.random() < 0.75,
-        comments=rng.random() < 0.15,
-        terse=rng.random() < 0.9,
+        layout=layout,
+        written=written,
+        block=rng.random() < 0.7,
+        echoes=rng.random() < 0.4,
+        hints=rng.random() < 0.1,
+        arguments=rng.random() < 0.1,
+        comments=rng.random() < 0.2,
+        terse=rng.random() < 0.6,
+        rules=free("rules", "expected", "contract", "accepted"),
+        rule=free("rule", "line", "item", "demand"),
         table=free("table", "records", "register", "entries", "data", "catalogue", "listing"),
         row=free("row", "entry", "record", "match", "found"),
         value=free("value", "answer", "result", "outcome"),
         extra=free("extra", "details", "additions", "more"),
     )
+
+
+def _layout(design: Design, table: Table, rng: random.Random) -> tuple[str, str]:
+    """How the table is kept, and how it is written."""
+    rest = table.columns[2:]
+    if design.selector or any(keyword.iskeyword(column) or column in _BUILTINS for column in rest):
+        return "objects", "json"
+    texts = all(isinstance(cell, str) and "|" not in cell for row in table.rows for cell in row.values())
+    texts = texts and all(sum(len(str(cell)) + 3 for cell in row.values()) < _WIDTH - 4 for row in table.rows)
+    written = "text" if texts and rng.random() < 0.5 else "json"
+    if rest:
+        return "lists", written
+    return "values", "dict" if rng.random() < 0.35 else written
+
+
+_BUILTINS = frozenset(dir(builtins))
+
+
+def _modules(table: Table | None, style: _Style) -> set[str]:
+    return set() if table is None else {"json": {"json"}, "text": {"re"}}.get(style.written, set())
+
+
+def _keyed(table: Table, design: Design) -> Table:
+    """The table with one column in place of the inputs: what is looked for, in small letters; then the value."""
+    inputs, key = table.columns[: len(design.forms)], design.keys[design.aspect]
+    rest = [column for column in table.columns[len(inputs) :] if column != key]
+    rows = tuple(
+        {inputs[0]: ", ".join(str(row[column]) for column in inputs).casefold(), **{c: row[c] for c in (key, *rest)}}
+        for row in table.rows
+    )
+    return Table((inputs[0], key, *rest), rows)
 
 
 def _signature(design: Design, style: _Style) -> str:
@@ -159,32 +208,35 @@ def _signature(design: Design, style: _Style) -> str:
     line = f"def {design.name}({', '.join(given)}):"
     if len(line) <= 116:
         return line
-    return "\n".join([f"def {design.name}(", *_packed(given, 4), "):"])
+    return "\n".join([f"def {design.name}(", *_packed(given), "):"])
 
 
-def _packed(items: Sequence[str], indent: int) -> Iterator[str]:
-    """Items with commas, as many on a line as fit."""
+def _packed(items: Sequence[str], spare: int = 4) -> Iterator[str]:
+    """Items with commas, indented, as many on a line as fit; `spare` signs of it are left free."""
     line = ""
     for item in items:
-        if line and indent + len(line) + len(item) > _WIDTH:
-            yield " " * indent + line
+        if line and spare + len(line) + len(item) > _WIDTH:
+            yield " " * 4 + line
             line = ""
         line = f"{line} {item}," if line else f"{item},"
     if line:
-        yield " " * indent + line
+        yield " " * 4 + line
 
 
 def _docstring(design: Design, style: _Style) -> list[str]:
     first = design.description.split(". ")[0].rstrip(".") + "."
+    whole = textwrap.wrap(f'"""{first}', _WIDTH - 4)
     if not style.arguments:
-        return [f'"""{first}"""']
-    lines = ['"""' + first, "", "Args:"]
-    for form in design.forms:
-        lines.append(f"    {form.name}: {_first_sentence(str(form.schema.get('description', '')))}")
+        return [*whole[:-1], f'{whole[-1]}"""']
+    lines = [*whole, "", "Args:"]
+    told = {form.name: str(form.schema.get("description", "")) for form in design.forms}
     if design.selector:
-        lines.append(f"    {design.selector}: Which fact is wanted.")
-    for part in design.parts:
-        lines.append(f"    {part.name}: {_first_sentence(str(part.schema['description']))}")
+        told[design.selector] = "Which fact is wanted"
+    told |= {part.name: str(part.schema["description"]) for part in design.parts}
+    for name, text in told.items():
+        lines += textwrap.wrap(
+            f"{name}: {_first_sentence(text)}", _WIDTH - 8, initial_indent="    ", subsequent_indent=" " * 8
+        )
     return [*lines, '"""']
 
 
@@ -195,218 +247,230 @@ def _first_sentence(text: str) -> str:
 # --- checks --------------------------------------------------------------------------------------------------------
 
 
-def _checks(design: Design, style: _Style) -> Iterator[str]:
+def _checks(design: Design, calculates: bool, style: _Style) -> Iterator[str]:
+    """Types and choices of all arguments by one loop over a short text; what it cannot say is checked before."""
+    rules: dict[str, str] = {}
     for form, given in zip(design.forms, inputs_of(design.function), strict=True):
-        yield from _check_input(form.name, form.way, given)
+        if form.way in ("tried", "named", "parts") or given.value.kind in ("numbers", "dates", "names"):
+            yield from _check_input(form.name, form.way, given)
+        elif not calculates:
+            continue  # it is looked for as text, whatever it is
+        elif form.way == "text":
+            yield f"if not str({form.name}).strip().isdigit():"
+            yield f'    fail "{form.name} must be written in digits"'
+            yield f"{form.name} = int({form.name})"
+        elif given.value.kind == "choice":
+            rules[form.name] = f"str; {'; '.join(given.value.choices)}"
+        else:
+            rules[form.name] = _INPUT_KINDS.get(given.value.kind, "str")
     if design.selector:
-        yield f"if {design.selector} not in ({', '.join(map(literal, design.keys))}):"
-        yield f'    fail "{design.selector} must be one of {", ".join(design.keys)}"'
-    plain = [part for part in design.parts if part.kind != "enum"]
-    enums = [part for part in design.parts if part.kind == "enum"]
-    if style.comments and plain:
-        yield "# optional arguments"
-    if style.grouped and len(plain) > 1:
-        checks = [f'("{part.name}", {part.name}, {_KINDS[part.kind][0]})' for part in plain if part.kind != "number"]
-        line = f"for label, given, kind in ({', '.join(checks)}{',' if len(checks) == 1 else ''}):"
-        if len(line) > _WIDTH:
-            yield "for label, given, kind in ("
-            yield from _packed(checks, 4)
-            yield "):"
-        elif checks:
-            yield line
-        if checks:
-            yield "    if given is not None and not isinstance(given, kind):"
-            yield '        fail f"{label} must be of type {kind.__name__}"'
-        yield from (line for part in plain if part.kind == "number" for line in _check_kind("number", [part.name]))
-    else:
-        for kind in dict.fromkeys(part.kind for part in plain):
-            same = [part.name for part in plain if part.kind == kind]
-            yield from _check_kind(kind, same)
-    for part in enums:
-        absent = f"{part.name} is not None and " if part.default is None else ""
-        yield f"if {absent}{part.name} not in ({', '.join(map(literal, part.options))}):"
-        yield f'    fail "{part.name} must be one of {", ".join(part.options)}"'
-
-
-def _check_kind(kind: str, names: list[str]) -> Iterator[str]:
-    python, words = _KINDS[kind]
-    if len(names) == 1:
-        yield f"if {names[0]} is not None and not isinstance({names[0]}, {python}):"
-        yield f'    fail "{names[0]} must be {words}"'
+        rules[design.selector] = f"str; {'; '.join(design.keys)}"
+    for part in design.parts:
+        if (part.kind == "enum" and part.default is None) or (
+            part.kind in ("text", "date", "code") and not _NEEDS_TEXT.search(part.code)
+        ):
+            continue  # its code says which values there are, or takes anything
+        options = "".join(f"; {option}" for option in part.options) if part.kind == "enum" else ""
+        rules[part.name] = _KINDS[part.kind] + ("/NoneType" if part.default is None else "") + options
+    if len(set(rules.values())) <= _FEW:
+        yield from _each(rules)
         return
-    pairs = ", ".join(f'"{name}": {name}' for name in names)
-    if len(pairs) < 70:
-        yield f"for label, given in {{{pairs}}}.items():"
+    if style.comments:
+        yield "# what each argument has to be: its type, then the choices if there are any"
+    said = [f"{name}; {rule}" for name, rule in rules.items()]
+    lines = [line for one in said for line in textwrap.wrap(one, _WIDTH - 10, break_long_words=False)]
+    whole = len(lines) == len(said)
+    if style.block and whole:
+        yield f'{style.rules} = """'
+        yield from said
+        yield '""".strip().splitlines()'
+        start = f"{style.rule}.strip()"
     else:
-        yield "for label, given in {"
-        yield from _packed(pairs.split(", "), 4)
-        yield "}.items():"
-    yield f"    if given is not None and not isinstance(given, {python}):"
-    yield f'        fail f"{{label}} must be {words}"'
+        yield f"{style.rules} = ("
+        lines = textwrap.wrap(" | ".join(said), _WIDTH - 10, break_long_words=False, break_on_hyphens=False)
+        for place, line in enumerate(lines):
+            yield f'    "{line}{" " if place + 1 < len(lines) else ""}"'
+        yield ').split(" | ")'
+        start = style.rule
+    given = [*rules]
+    loop = f"for {style.rule}, given in zip({style.rules}, ({', '.join(given)}{',' if len(given) == 1 else ''})):"
+    if len(loop) > _WIDTH:
+        yield f"for {style.rule}, given in zip({style.rules}, ("
+        yield from _packed(given)
+        yield ")):"
+    else:
+        yield loop
+    yield f'    label, kind, *options = {start}.split("; ")'
+    yield "    if type(given).__name__ not in kind or options and given not in options:"
+    yield '        fail f"{label} must be {options or kind}"'
+
+
+def _each(rules: Mapping[str, str]) -> Iterator[str]:
+    """The same checks one by one."""
+    flags = [name for name, rule in rules.items() if rule == "bool"]
+    if len(flags) > 1:
+        told = f"{', '.join(flags[:-1])} and {flags[-1]}"
+        yield f"if {{{', '.join(f'type({name})' for name in flags)}}} != {{bool}}:"
+        yield f'    fail "{told} must be true or false"'
+    for name, rule in rules.items():
+        kind, *options = rule.split("; ")
+        if name in flags and len(flags) > 1:
+            continue
+        if options:
+            yield f"if {name} not in ({', '.join(map(literal, options))}{',' if len(options) == 1 else ''}):"
+            yield f'    fail "{name} must be one of {", ".join(options)}"'
+        else:
+            types = [word.replace("NoneType", "type(None)") for word in kind.split("/")]
+            test = f"not in ({', '.join(types)})" if len(types) > 1 else f"is not {kind}"
+            yield f"if type({name}) {test}:"
+            yield f'    fail "{name} must be {_WORDS[kind.partition("/N")[0]]}"'
+
+
+_FEW = 5  # checks; a loop over more of them is shorter
+_NEEDS_TEXT = re.compile(r"\$p[.\[]|, \$p\)|in \$p|\{\$p:")
+_WORDS = {
+    "str": "a text",
+    "bool": "true or false",
+    "int": "a whole number",
+    "int/float": "a number",
+    "list": "a list",
+    "dict": "an object",
+}
+_INPUT_KINDS = {"boolean": "bool", "number": "int/float", "integer": "int", "year": "int"}
 
 
 def _check_input(name: str, way: str, given: Input) -> Iterator[str]:
-    kind = given.value.kind
     if way == "tried":
-        yield f"if not isinstance({name}, list) or not {name} or not all(isinstance(n, str) for n in {name}):"
-        yield f'    fail "{name} must be a list with at least one name"'
+        yield f"if not isinstance({name}, list) or not all(isinstance(n, str) for n in {name}):"
+        yield f'    fail "{name} must be a list of names"'
     elif way == "named":
         yield f'if not isinstance({name}, dict) or not isinstance({name}.get("name"), str):'
         yield f'    fail "{name} must be an object with the field name"'
         yield f'{name} = {name}["name"]'
-    elif way == "text":
-        yield f"if not isinstance({name}, str) or not {name}.strip().isdigit():"
-        yield f'    fail "{name} must be written in digits"'
-        yield f"{name} = int({name})"
     elif way == "parts":
         yield "try:"
         yield f'    {name} = "%04d-%02d-%02d" % ({name}["year"], {name}["month"], {name}["day"])'
         yield "except (KeyError, TypeError):"
         yield f'    fail "{name} must have the fields year, month and day"'
-    elif kind == "choice":
-        yield f"if {name} not in ({', '.join(map(literal, given.value.choices))}):"
-        yield f'    fail "{name} must be one of {", ".join(given.value.choices)}"'
-    elif kind in ("entity", "text", "date"):
-        yield f"if not isinstance({name}, str) or not {name}.strip():"
-        yield f'    fail "{name} must be a text that is not empty"'
-    elif kind in ("numbers", "dates", "names"):
-        inner = "(int, float)" if kind == "numbers" else "str"
-        yield f"if not isinstance({name}, list) or not all(isinstance(item, {inner}) for item in {name}):"
-        yield f'    fail "{name} must be a list of {"numbers" if kind == "numbers" else "texts"}"'
-    elif kind == "boolean":
-        yield f"if not isinstance({name}, bool):"
-        yield f'    fail "{name} must be true or false"'
     else:
-        python, words = ("(int, float)", "a number") if kind == "number" else ("int", "a whole number")
-        yield f"if isinstance({name}, bool) or not isinstance({name}, {python}):"
-        yield f'    fail "{name} must be {words}"'
+        inner = "(int, float)" if given.value.kind == "numbers" else "str"
+        yield f"if not isinstance({name}, list) or not all(isinstance(item, {inner}) for item in {name}):"
+        yield f'    fail "{name} must be a list of {"numbers" if given.value.kind == "numbers" else "texts"}"'
 
 
 # --- tables --------------------------------------------------------------------------------------------------------
 
 
+def _json(value: JsonValue) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
 def _table(table: Table, style: _Style) -> Iterator[str]:
-    subject, *rest = table.columns
+    """The table, most often as one text: that is read in a moment, and nobody has to parse every cell as code."""
+    subject, key, *rest = table.columns
     name = style.table
-    match style.layout:
-        case "mapping" if len(rest) == 1:
-            yield f"{name} = {{"
-            yield from _packed([f"{literal(row[subject])}: {literal(row[rest[0]])}" for row in table.rows], 4)
-            yield "}"
-        case "mapping":
-            yield f"{name} = {{"
-            for row in table.rows:
-                yield f"    {literal(row[subject])}: {literal({key: row[key] for key in rest})},"
-            yield "}"
-        case "parallel":
-            yield f"names = [{', '.join(literal(row[subject]) for row in table.rows)}]"
-            yield f"{name} = [{', '.join(literal(row[rest[0]]) for row in table.rows)}]"
-        case "records":
-            yield f"{name} = ["
-            for row in table.rows:
-                yield f"    {literal(dict(row))},"
-            yield "]"
-        case _:
-            if style.layout == "tuples":
-                yield f"columns = ({', '.join(map(literal, table.columns))})"
-            yield f"{name} = ["
-            yield from _packed([f"({', '.join(literal(row[key]) for key in table.columns)})" for row in table.rows], 4)
-            yield "]"
+    if style.comments:
+        lines = textwrap.wrap(f"{style.table}: {', '.join(table.columns).replace('_', ' ')}", _WIDTH - 4)
+        yield from (f"# {line}" for line in lines)
+    if style.written == "dict":
+        yield f"{name} = {{"
+        yield from (f"    {literal(row[subject])}: {literal(row[key])}," for row in table.rows)
+        yield "}"
+    elif style.written == "text":
+        groups = r" \| ".join([r"(\S.*)", *[r"(.+)"] * (len(table.columns) - 1)])
+        cells = f're.findall(r"{groups}", """'
+        yield f"{name} = dict({cells}" if not rest else f"{name} = {{name: cells for name, *cells in {cells}"
+        yield from (f"    {' | '.join(str(row[column]) for column in table.columns)}" for row in table.rows)
+        yield '"""))' if not rest else '""")}'
+    else:
+        if style.layout == "objects":
+            yield from _columns(table)
+        rows: list[list[str]] = []
+        for row in table.rows:
+            cells = [_json(row[column]) for column in table.columns]
+            match style.layout:
+                case "values":
+                    rows.append([f"{cells[0]}: {cells[1]}"])
+                case _ if len(cells) > 2:
+                    rows.append([f"{cells[0]}: [{cells[1]}", *cells[2:-1], f"{cells[-1]}]"])
+                case _:
+                    rows.append([f"{cells[0]}: [{cells[1]}]"])
+        raw = "r" if any("\\" in cell for row in rows for cell in row) else ""
+        yield f'{name} = json.loads({raw}"""{{'
+        for place, cells in enumerate(rows):
+            lines = [*_packed(cells)]
+            if place + 1 == len(rows):
+                lines[-1] = lines[-1][:-1]
+            yield from lines
+        yield '}""")'
+
+
+def _columns(table: Table) -> Iterator[str]:
+    words = " ".join(table.columns[1:])
+    lines = textwrap.wrap(words, _WIDTH - 24)
+    if len(lines) == 1:
+        yield f'columns = "{words}".split()'
+        return
+    yield "columns = ("
+    for place, line in enumerate(lines):
+        yield f'    "{line}{" " if place + 1 < len(lines) else ""}"'
+    yield ").split()"
 
 
 def _search(design: Design, table: Table, style: _Style) -> Iterator[str]:
-    """Finds the row, or the value alone where the table has no more columns."""
+    """Finds the row, and the value in it."""
     form = design.forms[0]
-    subject, *rest = table.columns
-    name, row, who = style.table, style.row, form.name
+    name, who = style.table, form.name
+    thing = table.columns[0].replace("_", " ")
     if style.comments:
-        yield "# names are compared without regard to case and spacing"
-    qualified = len(design.forms) > 1
+        yield "# upper and lower case do not matter"
     if form.way == "tried":
-        yield f'wanted = [" ".join(n.split()).casefold() for n in {who}]'
+        yield f"wanted = next((name for name in map(str.casefold, {who}) if name in {name}), None)"
+        yield "if wanted is None:"
+        yield f"    fail f\"none of these is known: {{', '.join({who})}}\""
+        yield f"{who} = {who}[0]"
+    elif len(design.forms) > 1:
+        told = ", ".join(f"{{{form.name}}}" for form in design.forms)
+        choices = "".join(
+            f"; {form.name} is one of {', '.join(given.value.choices)}"
+            for form, given in zip(design.forms, design.function.inputs, strict=True)
+            if given.value.kind == "choice"
+        )
+        yield f'wanted = f"{told}".casefold()'
+        yield f"if wanted not in {name}:"
+        yield f'    fail f"nothing is recorded for {{wanted}}{choices}"'
     else:
-        yield f'wanted = " ".join({who}.split()).casefold()'
-    if qualified:
-        yield from _search_qualified(design, table, style)
-    else:
-        match style.layout:
-            case "mapping":
-                yield f"known = {{name.casefold(): name for name in {name}}}"
-            case "parallel":
-                yield "known = {name.casefold(): place for place, name in enumerate(names)}"
-            case "pairs":
-                yield f"known = {{name.casefold(): {style.value} for name, {style.value} in {name}}}"
-            case "tuples":
-                yield f"known = {{record[0].casefold(): dict(zip(columns, record)) for record in {name}}}"
-            case _:
-                yield f'known = {{record["{subject}"].casefold(): record for record in {name}}}'
-        if form.way == "tried":
-            yield "wanted = next((name for name in wanted if name in known), None)"
-            yield "if wanted is None:"
-            yield f"    fail f\"none of these is known: {{', '.join({who})}}\""
-            yield f"{who} = {who}[0]"
+        yield f"wanted = str({who}).casefold()"
+        yield f"if wanted not in {name}:"
+        if style.echoes:
+            yield f'    fail f"there is no {thing} named {{{who}!r}}; check the spelling"'
         else:
-            yield "if wanted not in known:"
-            yield f'    fail f"there is no {subject.replace("_", " ")} named {{{who}!r}}; check the spelling"'
-        match style.layout:
-            case "mapping" if len(rest) == 1:
-                yield f"$v = {name}[known[wanted]]"
-                return
-            case "parallel":
-                yield f"$v = {name}[known[wanted]]"
-                return
-            case "pairs":
-                yield "$v = known[wanted]"
-                return
-            case "mapping":
-                yield f"{row} = {name}[known[wanted]]"
-            case _:
-                yield f"{row} = known[wanted]"
-    if design.selector:
-        yield f"$v = {row}[{design.selector}]"
+            yield f'    fail "no {thing} of this name is known; check the spelling"'
+    if style.layout == "values":
+        yield f"$v = {name}[wanted]"
+    elif style.layout == "lists":
+        yield from _unpacked(table.columns[2:], f"{name}[wanted]")
     else:
-        yield f'$v = {row}["{design.keys[0]}"]'
+        yield f"$r = dict(zip(columns, {name}[wanted]))"
+        yield f"$v = $r[{design.selector}]" if design.selector else f'$v = $r["{design.keys[0]}"]'
 
 
-def _search_qualified(design: Design, table: Table, style: _Style) -> Iterator[str]:
-    subject = table.columns[0]
-    qualifiers = table.columns[1 : len(design.forms)]
-    name, row = style.table, style.row
-    if style.layout == "tuples":
-        yield f"all_rows = [dict(zip(columns, record)) for record in {name}]"
-        name = "all_rows"
-    test = "in wanted" if design.forms[0].way == "tried" else "== wanted"
-    yield f'candidates = [c for c in {name} if c["{subject}"].casefold() {test}]'
-    yield "if not candidates:"
-    yield f'    fail f"there is no {subject.replace("_", " ")} named {{{design.forms[0].name}!r}}; check the spelling"'
-    conditions: list[str] = []
-    for column, form, given in zip(qualifiers, design.forms[1:], design.function.inputs[1:], strict=True):
-        if given.value.kind in ("entity", "text"):
-            conditions.append(f'c["{column}"].casefold() == {form.name}.strip().casefold()')
-        else:
-            conditions.append(f'c["{column}"] == {form.name}')
-    yield f"{row} = next((c for c in candidates if {' and '.join(conditions)}), None)"
-    yield f"if {row} is None:"
-    told = ", ".join(f"{form.name} {{{form.name}!r}}" for form in design.forms[1:])
-    yield f'    fail f"nothing is recorded for {{{design.forms[0].name}}} with {told}"'
+def _unpacked(rest: Sequence[str], row: str) -> Iterator[str]:
+    line = f"$v, {', '.join(rest)} = {row}"
+    if len(line) > _WIDTH - 8:  # names are put in later
+        yield "("
+        yield from _packed(["$v", *rest], 12)
+        yield f") = {row}"
+    else:
+        yield line
 
 
-def _pairs(design: Design, table: Table, style: _Style) -> str:
-    subject, *rest = table.columns
-    key = design.keys[design.aspect]
+def _pairs(style: _Style) -> str:
     match style.layout:
-        case "mapping" if len(rest) == 1:
+        case "values":
             return f"{style.table}.items()"
-        case "mapping":
-            return f'[(name, r["{key}"]) for name, r in {style.table}.items()]'
-        case "parallel":
-            return f"zip(names, {style.table})"
-        case "pairs":
-            return style.table
-        case "tuples":
-            return f"[(r[0], r[{table.columns.index(key)}]) for r in {style.table}]"
         case _:
-            return f'[(r["{subject}"], r["{key}"]) for r in {style.table}]'
+            return f"[(name, cells[0]) for name, cells in {style.table}.items()]"
 
 
 # --- calculators ---------------------------------------------------------------------------------------------------
@@ -451,10 +515,7 @@ def _calculation(design: Design, style: _Style, limits: Limits) -> Iterator[str]
 def _ending(design: Design, adds: bool) -> Iterator[str]:
     key = "value" if design.selector else design.keys[0]
     if not design.record:
-        if adds:
-            yield "if $x:"
-            yield f'    return {{"{key}": $v, **$x}}'
-        yield "return $v"
+        yield f'return {{"{key}": $v, **$x}} if $x else $v' if adds else "return $v"
         return
     fields = [f'"{key}": $v']
     if not design.function.computation:
@@ -472,9 +533,56 @@ def _failing(lines: Sequence[str], raises: bool) -> Iterator[str]:
             bare = part.lstrip()
             if bare.startswith("fail "):
                 indent, message = part[: len(part) - len(bare)], bare[5:]
-                yield f"{indent}raise ValueError({message})" if raises else f'{indent}return {{"error": {message}}}'
+                start, end = ("raise ValueError(", ")") if raises else ('return {"error": ', "}")
+                if len(indent) + len(start) + len(message) + len(end) <= _WIDTH:
+                    yield f"{indent}{start}{message}{end}"
+                else:
+                    yield f"{indent}{start if raises else 'return {'}"
+                    lines = [*_broken(message, _WIDTH - len(indent) - 14)]
+                    yield from (
+                        f"{indent}    {line}" for line in (lines if raises else ['"error": ' + lines[0], *lines[1:]])
+                    )
+                    yield f"{indent}{end}"
             else:
                 yield part
+
+
+def _fitted(line: str, depth: int = 0) -> Iterator[str]:
+    """A line of code, or several: broken after a comma, or before a word, within brackets and outside texts."""
+    if len(line) <= _WIDTH:
+        yield line
+        return
+    place, within, quote = 0, depth, ""
+    for index, sign in enumerate(line[:_WIDTH]):
+        if quote:
+            quote = "" if sign == quote else quote
+        elif sign in "\"'":
+            quote = sign
+        elif sign in "([{":
+            depth += 1
+        elif sign in ")]}":
+            depth -= 1
+        elif depth and (line[index - 1 : index + 1] == ", " or line[index : index + 5] == " and "):
+            place, within = index + 1, depth
+    if not place:
+        yield line
+        return
+    indent = " " * (len(line) - len(line.lstrip()) + 4)
+    yield line[:place].rstrip()
+    yield from _fitted(indent + line[place:], within)
+
+
+def _broken(message: str, width: int) -> Iterator[str]:
+    """A text literal on several lines; it is broken at spaces outside braces."""
+    start = 'f"' if message.startswith("f") else '"'
+    line, depth = "", 0
+    for word in re.split("(?<= )", message[len(start) : -1]):
+        if depth == 0 and line and len(line) + len(word) > width:
+            yield f'{start}{line}"'
+            line = ""
+        line += word
+        depth += (word.count("{") - word.count("}")) if start == 'f"' else 0
+    yield f'{start}{line}"'
 
 
 def _terse(lines: Sequence[str]) -> list[str]:
@@ -491,7 +599,7 @@ def _terse(lines: Sequence[str]) -> list[str]:
         statement, after = lines[place], lines[place + 1] if place + 1 < len(lines) else ""
         alone = len(after) - len(after.lstrip()) <= indent and not after.lstrip().startswith(("el", "except"))
         simple = not statement.rstrip().endswith((":", "{", "(", "["))
-        if alone and simple and len(line) + len(statement.lstrip()) < 116:
+        if alone and simple and len(line) + len(statement.lstrip()) < 100:
             short[-1] = f"{line} {statement.lstrip()}"
             place += 1
     return short
