@@ -25,7 +25,7 @@ from toolfoundry.types import EnvSpec, Tool
 from toolfoundry.untrusted import visible
 
 if TYPE_CHECKING:
-    from toolfoundry.build.authors.llm import LLMAuthor
+    from toolfoundry.build.authors.llm import LLMAuthor, LLMConfig
     from toolfoundry.build.authors.procedural.profile import Profile
     from toolfoundry.build.draft import Brief, Draft
     from toolfoundry.build.ledger import Ledger
@@ -188,7 +188,7 @@ def build(
             }
         )
         options |= {"scaling": chosen.scaling.model_dump(mode="json")}
-        options |= {"llm": config.model_dump(mode="json"), "input": str(questions or topics or drafts)}
+        options |= {"llm": _without_secrets(config), "input": str(questions or topics or drafts)}
         options |= {"pool": None if pool is None else str(pool)}
         session = _WithModel(config, _given(questions, topics, drafts, skip_bad, problems), _pool(pool), chosen, count)
         if dry_run:
@@ -363,6 +363,12 @@ def _begun(items: Iterable[T]) -> Iterable[T]:
     """The items, the first of them read: a file that cannot be read is an error before anything is written."""
     remaining = iter(items)
     return chain(list(islice(remaining, 1)), remaining)
+
+
+def _without_secrets(config: LLMConfig) -> dict[str, JsonValue]:
+    """For the run file: of further fields, which may hold a token, only the names."""
+    said: dict[str, JsonValue] = config.model_dump(mode="json")
+    return {**said, "extra_body": [*sorted(config.extra_body)]}
 
 
 def _json_object(text: str | None, option: str) -> dict[str, JsonValue]:

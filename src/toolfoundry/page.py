@@ -23,7 +23,7 @@ _MAX_CHARS, _MAX_BARS = 600, 24
 
 
 class Drawing(str):
-    """Markup or a script of our own making, which is not escaped: nothing that somebody else wrote may stand in it unescaped."""
+    """Markup or a script of our own making, which is not escaped: what others wrote may stand in it only escaped."""
 
     __slots__ = ()
 

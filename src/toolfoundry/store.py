@@ -222,6 +222,9 @@ class RecordWriter(Generic[R]):
             else:
                 self._file.truncate(0)
                 self._append(self._header())
+        except OSError as error:
+            self._file.close()
+            raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
         except BaseException:
             self._file.close()
             raise

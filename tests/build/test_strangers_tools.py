@@ -82,3 +82,16 @@ def test_an_answer_hidden_in_a_document(text, sandbox):
     outcome = build(0, {"scale": spoil}, sandbox)
     assert outcome.reject is not None
     assert (outcome.reject.stage, outcome.reject.reason) == ("scale", "hidden-character")
+
+
+def test_a_tool_that_gives_its_whole_table(sandbox):
+    """Whoever asks about any tower has the answer about all of them."""
+
+    def whole(asked: int, given: Any) -> Any:
+        source = given.sources["tower_count"].replace("    return result\n", "    return {'all': table, **result}\n")
+        assert "'all': table" in source
+        return given.model_copy(update={"sources": {**given.sources, "tower_count": source}})
+
+    reject = build(0, {"deploy": whole}, sandbox).reject
+    assert reject is not None
+    assert (reject.stage, reject.reason) == ("gate", "same-for-all")

@@ -3,8 +3,7 @@
 The gates are those of `toolfoundry.check`, the same code that audits other people's sets, and three that only a builder
 can judge: the arguments of a gold call can be known (from the question, an earlier answer, or the document), its result
 is what the document's output schema says, and distractors have no dead parameters either. A stranger's tools
-(`thorough`) are besides tried with arguments that say nothing under every choice of the others, and must not tell the
-answer of another step.
+(`thorough`) are besides tried for side doors (`toolfoundry.build.strangers`).
 """
 
 from __future__ import annotations
@@ -18,23 +17,20 @@ import orjson
 from pydantic import JsonValue
 
 from toolfoundry import __version__
-from toolfoundry.answers import holds, infer, published_match, scalars, spelling, stands_in
-from toolfoundry.build.decompose import is_choice
+from toolfoundry.answers import holds, infer, published_match, scalars, spelling
 from toolfoundry.build.draft import Complaint, Draft
 from toolfoundry.build.scale import from_pool
+from toolfoundry.build.strangers import side_doors
 from toolfoundry.check.audit import Examined, examine
-from toolfoundry.check.executed import credited
 from toolfoundry.check.gates import GATES
 from toolfoundry.check.panel import call_key, panel_scores, score_verdicts
-from toolfoundry.check.probes import Probe, gold_arguments
 from toolfoundry.check.report import Verdict
-from toolfoundry.check.static import telling
 from toolfoundry.check.workers import Workers
 from toolfoundry.placeholders import placeholder_arguments
 from toolfoundry.reward import arguments_of, published_output
 from toolfoundry.schemas import compile_if_valid
 from toolfoundry.symbolic import references
-from toolfoundry.types import EnvSpec, Goal, GoalProof, Proof, ToolResult, ToolSchema
+from toolfoundry.types import EnvSpec, GoalProof, Proof, ToolResult
 
 __all__ = ["NOT_EXECUTABLE", "Verified", "verify"]
 
@@ -45,10 +41,6 @@ NOT_EXECUTABLE = frozenset(
 """Gates that say that the tools do not run as documented, or the gold calls do not give the answers."""
 
 _SHOWN = 400
-_MOST_NAMES = 12  # of a question, or of an enum
-_NAME = re.compile(r"[A-Z][\w'’-]*(?:\s+[A-Z][\w'’-]*)*")
-_UNKNOWN = "Vrelk Oszqa"
-_NO_TEXTS: tuple[JsonValue, ...] = (0, 1, True, None, [], {})
 
 
 class Verified(NamedTuple):
@@ -72,7 +64,7 @@ async def verify(draft: Draft, spec: EnvSpec, workers: Workers, *, thorough: boo
     verdicts = [*found.verdicts, *score_verdicts(spec, scores)]
     complaints = [*_complaints(draft, verdicts), *_unknowable(draft, spec), *_unlike_output(spec, found)]
     if thorough and not complaints:
-        complaints = [*_told_too_early(draft, spec, found), *await _accepted(draft, spec, found, workers)]
+        complaints = await side_doors(draft, spec, found, workers)
     executable = not any(complaint.reason in NOT_EXECUTABLE for complaint in complaints)
     if complaints:
         return Verified(spec, tuple(complaints), executable)
@@ -131,76 +123,6 @@ def _unlike_output(spec: EnvSpec, found: Examined) -> Iterator[Complaint]:
             schema = orjson.dumps(output).decode()[:_SHOWN]
             detail = f"{run.probe.tool} (step {run.probe.goal}): found the result {text[:_SHOWN]}, expected {schema}"
             yield Complaint("output-mismatch", detail)
-
-
-# --- a stranger's tools ----------------------------------------------------------------------------------------------
-
-
-def _told_too_early(draft: Draft, spec: EnvSpec, found: Examined) -> Iterator[Complaint]:
-    """Gold calls whose result holds the answer of another step, too: that step need not be taken."""
-    steps = {step.id: step for step in draft.scenario.steps}
-    for run in found.tried.of("gold"):
-        before = set(steps[run.probe.goal or ""].needs)
-        for goal in spec.goals:
-            if goal.id == run.probe.goal or goal.id in before or not telling(goal.answer):
-                continue
-            if is_choice(steps[goal.id], draft.scenario) or stands_in(goal.answer, run.probe.arguments):
-                continue
-            own = steps[run.probe.goal or ""].answer
-            if holds(goal.answer, run.result.content) and not holds(goal.answer, spelling(own)):
-                what = f"{run.probe.tool} (step {run.probe.goal}) gives {run.result.content[:_SHOWN]}"
-                expected = f"expected nothing of the answer of {goal.id}, {spelling(goal.answer)!r}"
-                yield Complaint("answer-told-early", f"{what}: {expected}", run.probe.tool)
-
-
-async def _accepted(draft: Draft, spec: EnvSpec, found: Examined, workers: Workers) -> list[Complaint]:
-    """Gold calls with a value that says nothing, of another type, or out of the question, under every choice of the
-    other parameters: none may give the answer."""
-    tried = list(_further_probes(draft, spec))
-    results = await workers.first.run([(probe.tool, probe.arguments) for _, probe in tried])
-    found.probes["further"] = len(tried)
-    complaints: dict[str, Complaint] = {}
-    for (goal, probe), result in zip(tried, results, strict=True):
-        if credited(goal, probe, result):
-            shown = orjson.dumps(probe.arguments).decode()[:_SHOWN]
-            detail = f"{probe.tool}({shown}) gives {result.content[:_SHOWN]}, expected an error ({probe.what})"
-            complaints.setdefault(goal.id, Complaint("wrong-arguments-accepted", detail, probe.tool))
-    return list(complaints.values())
-
-
-def _further_probes(draft: Draft, spec: EnvSpec) -> Iterator[tuple[Goal, Probe]]:
-    gold, goals = gold_arguments(spec), {goal.id: goal for goal in spec.goals}
-    properties = {tool.name: _properties(tool.signature) for tool in spec.tools}
-    names = list(dict.fromkeys(_NAME.findall(spec.scenario.question)))[:_MOST_NAMES]
-    for call in draft.calls:
-        goal, schemas, arguments = goals[call.step], properties[call.tool], gold[call.step][1]
-        for name, value in arguments.items():
-            if not isinstance(value, str) or "enum" in schemas.get(name, {}):
-                continue
-            carried = any(True for _ in references(call.arguments[name]))
-            others: list[tuple[str, JsonValue]] = [("it is no text", other) for other in _NO_TEXTS]
-            if telling(goal.answer):  # a short answer may be right for these
-                others += [("it is empty", ""), ("it is one letter", value[:1])]
-                others += [("it is out of the question", other) for other in names if carried]
-            for what, other in others:
-                if other != value:
-                    yield goal, Probe("wrong", call.tool, {**arguments, name: other}, what=f"{name}: {what}")
-            for flag, choice in _choices(schemas, arguments):
-                wrong = {**arguments, name: _UNKNOWN, flag: choice}
-                yield goal, Probe("wrong", call.tool, wrong, what=f"{name}: there is nothing of that name")
-
-
-def _choices(schemas: Mapping[str, dict[str, Any]], arguments: Mapping[str, JsonValue]) -> Iterator[tuple[str, Any]]:
-    """Every value of each enum and truth value, one at a time; both ends of a number's range."""
-    for name, schema in schemas.items():
-        values: list[Any] = [*schema.get("enum", ())][:_MOST_NAMES]
-        values += (True, False) if schema.get("type") == "boolean" else ()
-        values += [schema[key] for key in ("minimum", "maximum") if key in schema]
-        yield from ((name, value) for value in values if value != arguments.get(name))
-
-
-def _properties(document: ToolSchema) -> dict[str, dict[str, Any]]:
-    return cast("dict[str, dict[str, Any]]", document.parameters.get("properties", {}))
 
 
 # --- can the arguments be known? -------------------------------------------------------------------------------------

@@ -73,7 +73,7 @@ class ProceduralAuthor:
         return self._smith(draft.brief.index).tool_count()
 
     async def distractors(self, draft: Draft, scaling: Scaling) -> Documents:
-        """Twice as many candidates as are needed: of the scenario's types and domains, and of others."""
+        """Half as many candidates again as are needed: of the scenario's types and domains, and of others."""
         designs = self._smith(draft.brief.index).distractors(
             scaling, self._needed(draft, scaling, len(draft.documents))
         )

@@ -19,7 +19,7 @@ from toolfoundry.build.authors.procedural.sources import Table
 
 __all__ = ["Facts"]
 
-_FEW, _FILLERS, _SPARE = 3, 9, 3
+_FEW, _FILLERS, _SPARE = 3, 8, 3
 
 
 class Facts:
@@ -104,7 +104,7 @@ class Facts:
         used = {str(call[subject.name]) for call in calls}
         known = [name for name in self.world.known(function.subject) if name not in used]
         others = [name for name in self.others(function.subject)[:_FILLERS] if name not in used]
-        size = max(6, len(calls) + 2) + rng.randrange(3)
+        size = max(6, len(calls) + 2) + rng.randrange(2)
         if qualifiers:  # the same subject again, in another year or season
             calls += [
                 {**call, **{given.name: self.qualifier(given, rng) for given in qualifiers}} for call in calls[:3]

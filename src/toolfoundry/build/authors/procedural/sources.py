@@ -114,8 +114,8 @@ def write_source(design: Design, table: Table | None, limits: Limits, rng: rando
     modules = sorted({module for part in design.parts for module in part.modules} | _modules(table, style))
     imports = [f"import {module}" for module in modules]
     head = [*_docstring(design, style), *imports, *([""] if imports else [])]
-    fitted = (part for line in text.split("\n") for part in _fitted(line))
-    inner = "\n".join(f"    {line}" if line else "" for line in (*head, *fitted))
+    lines = [part for line in text.split("\n") for part in ([line] if len(line) <= _WIDTH else _fitted(line))]
+    inner = "\n".join([f"    {line}" if line else "" for line in (*head, *lines)])
     return f"{_signature(design, style)}\n{inner}\n"
 
 
@@ -148,8 +148,8 @@ def _style(design: Design, table: Table | None, rng: random.Random) -> _Style:
         layout=layout,
         written=written,
         block=rng.random() < 0.7,
-        echoes=rng.random() < 0.4,
-        hints=rng.random() < 0.1,
+        echoes=rng.random() < 0.3,
+        hints=rng.random() < 0.07,
         arguments=rng.random() < 0.1,
         comments=rng.random() < 0.2,
         terse=rng.random() < 0.6,
@@ -225,7 +225,7 @@ def _packed(items: Sequence[str], spare: int = 4) -> Iterator[str]:
 
 def _docstring(design: Design, style: _Style) -> list[str]:
     first = design.description.split(". ")[0].rstrip(".") + "."
-    whole = textwrap.wrap(f'"""{first}', _WIDTH - 4)
+    whole = [f'"""{first}'] if len(first) < _WIDTH - 8 else textwrap.wrap(f'"""{first}', _WIDTH - 4)
     if not style.arguments:
         return [*whole[:-1], f'{whole[-1]}"""']
     lines = [*whole, "", "Args:"]
@@ -278,9 +278,7 @@ def _checks(design: Design, calculates: bool, style: _Style) -> Iterator[str]:
     if style.comments:
         yield "# what each argument has to be: its type, then the choices if there are any"
     said = [f"{name}; {rule}" for name, rule in rules.items()]
-    lines = [line for one in said for line in textwrap.wrap(one, _WIDTH - 10, break_long_words=False)]
-    whole = len(lines) == len(said)
-    if style.block and whole:
+    if style.block and max(map(len, said)) < _WIDTH - 4:
         yield f'{style.rules} = """'
         yield from said
         yield '""".strip().splitlines()'
@@ -361,8 +359,7 @@ def _check_input(name: str, way: str, given: Input) -> Iterator[str]:
 # --- tables --------------------------------------------------------------------------------------------------------
 
 
-def _json(value: JsonValue) -> str:
-    return json.dumps(value, ensure_ascii=False)
+_json = json.JSONEncoder(ensure_ascii=False).encode  # made once: `json.dumps` makes one for every value
 
 
 def _table(table: Table, style: _Style) -> Iterator[str]:

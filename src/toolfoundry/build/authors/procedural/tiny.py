@@ -40,7 +40,7 @@ from toolfoundry.seeds import derive_seed, generator
 from toolfoundry.symbolic import answer_of
 from toolfoundry.types import Answer, Final, Message, ScenarioKind, ToolSchema
 
-__all__ = ["NAMES_PER_CLASS", "RELATIONS", "ASK", "UNKNOWN", "WORDS", "Relation", "TinyAuthor", "entity_name"]
+__all__ = ["ASK", "NAMES_PER_CLASS", "RELATIONS", "UNKNOWN", "WORDS", "Relation", "TinyAuthor", "entity_name"]
 
 ASK = "Use the tools. Give <answer>…</answer>."
 UNKNOWN = "Error: unknown {type}. Use a name from the question or a result."

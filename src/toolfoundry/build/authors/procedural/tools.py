@@ -11,7 +11,7 @@ import itertools
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import NamedTuple, cast
 
 from pydantic import JsonValue
@@ -312,7 +312,7 @@ class Toolsmith:
         taken = (
             {form.name for form in design.forms} | set(design.keys) | {given.name for given in design.function.inputs}
         )
-        taken |= {design.selector, design.function.computation, *local_names(), *RESERVED}
+        taken |= {design.selector, design.function.computation, *_own_names()}
         groups: set[str] = set()
         parts: list[Part] = []
         met = conditions(site)
@@ -368,7 +368,7 @@ class Toolsmith:
         return max(_draw(span.low, span.high, mean, self._rng("count")), gold)
 
     def distractors(self, scaling: Scaling, needed: int) -> dict[str, Design]:
-        """Candidates by name: twice as many as are needed."""
+        """Candidates by name: half as many again as are needed."""
         key = (scaling, needed)
         if self._extended is None or self._extended[:2] != key:
             self._extended = (*key, self._extend(scaling, needed))
@@ -382,7 +382,7 @@ class Toolsmith:
         number = 0
         used: set[str] = set()
         chance = 0.54 * (self.profile.required[self.kind] - 1)  # a little over half: many inputs are harder to find
-        while len(found) < 2 * needed and number < 6 * needed:
+        while len(found) < math.ceil(1.5 * needed) and number < 6 * needed:
             number += 1
             pool = near if rng.random() < scaling.near and near else far
             required = 1 + sum(rng.random() < chance for _ in range(2))
@@ -545,6 +545,12 @@ class Toolsmith:
 
 
 # --- words and numbers -----------------------------------------------------------------------------------------------
+
+
+@cache
+def _own_names() -> frozenset[str]:
+    """Names that the code of tools uses for itself."""
+    return local_names() | RESERVED
 
 
 @lru_cache(maxsize=8)
