@@ -158,6 +158,10 @@ def _wrong(
 ) -> Iterator[tuple[str, dict[str, JsonValue]]]:
     literals: list[str | int | float] = list(read.source.literals) if read.source else []
     own_texts = [value for value in literals if isinstance(value, str) and 3 <= len(value) <= 60]
+    blocks = [value for value in literals if isinstance(value, str) and len(value) > 60]
+    # a table may be one long text: JSON, or lines with bars; its cells are texts as well
+    cells = [cell.partition(", ")[0].strip() for block in blocks for cell in re.split(r'["|\n]', block)]
+    own_texts += [cell for cell in cells if 3 <= len(cell) <= 60 and cell[0].isalnum()]
     numbers = [value for value in literals if isinstance(value, int | float) and not isinstance(value, bool)]
     rng = generator("acceptance", spec.id, goal.id)
     for name, value in arguments.items():
