@@ -53,7 +53,7 @@ _MAY_READ_CLOCK = re.compile(
     rf"\b(random|secrets|strftime|{'|'.join(sorted({path.rpartition('.')[2] for path in _CLOCK}))})\b"
 )
 _MAY_BE_DANGEROUS = re.compile(
-    rf"\b({'|'.join(sorted(_DANGEROUS | {path.rpartition('.')[2] for path in _DANGEROUS_PATHS}))})\b"
+    rf"\b({'|'.join(sorted(_DANGEROUS | {path.partition('.')[0] for path in _DANGEROUS_PATHS}))})\b"
 )
 
 
