@@ -122,7 +122,7 @@ async def _walk(out: Console, spec: EnvSpec) -> None:
     brief = Brief(index=index, origin=_RECIPE.origin)
     drafts = {stage: await prepare(brief, author, scaling, until=stage) for stage in STAGES}
     _stage(out, "scenario decomposition", (spec.scenario.kind or "").replace("_", " "))
-    _line(out, f"  [bold]{escape(visible(spec.scenario.question, 500))}[/bold]")
+    out.print(f"[bold]{escape(visible(spec.scenario.question, 500))}[/bold]", highlight=False)
     for step in drafts["decompose"].scenario.steps:
         _line(out, f"  {step.id}  {escape(visible(step.question))}  = {escape(visible(spelling(step.answer)))}")
     final = drafts["decompose"].scenario.final

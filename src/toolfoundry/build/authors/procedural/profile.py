@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from toolfoundry.build.scaling import Scaling
 from toolfoundry.types import Record, ScenarioKind
@@ -25,6 +25,12 @@ class Span(Record):
     high: Annotated[int, Field(ge=0)]
     mean: Annotated[float, Field(ge=0)]
 
+    @model_validator(mode="after")
+    def _check(self) -> Span:
+        if not self.low <= self.mean <= self.high:
+            raise ValueError("LOW..HIGH:MEAN with a mean from low to high")
+        return self
+
 
 class Profile(Record):
     """The knobs of the procedural author.
@@ -39,7 +45,7 @@ class Profile(Record):
 
     name: str
     style: Literal["full", "compact"] = "full"
-    shares: dict[ScenarioKind, float]
+    shares: dict[ScenarioKind, Annotated[float, Field(ge=0)]]
     goals: dict[ScenarioKind, Span]
     tools: dict[ScenarioKind, Span]
     words: dict[ScenarioKind, float]
@@ -50,6 +56,15 @@ class Profile(Record):
     merged: Annotated[float, Field(ge=0, le=1)] = 0.6
     hold_out: tuple[Literal["relations", "wordings"], ...] = ()
     scaling: Scaling = Scaling()
+
+    @model_validator(mode="after")
+    def _check(self) -> Profile:
+        if not sum(self.shares.values()):
+            raise ValueError("at least one share above 0")
+        for quantity in (self.goals, self.tools, self.words, self.required):
+            if missing := [kind for kind in self.shares if kind not in quantity]:
+                raise ValueError(f"a value for {missing[0]} in goals, tools, words and required")
+        return self
 
 
 FTRL = Profile(
