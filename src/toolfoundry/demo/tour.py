@@ -116,7 +116,7 @@ async def _walk(out: Console, spec: EnvSpec) -> None:
     _step(
         out,
         "2 One of them, stage by stage",
-        f"toolfoundry inspect environments.jsonl {spec.id}; toolfoundry build --stop-after STAGE ...",
+        f"toolfoundry inspect environments.jsonl {spec.id}",
     )
     author, scaling = _RECIPE.author(), _RECIPE.profile.scaling
     brief = Brief(index=index, origin=_RECIPE.origin)
@@ -204,9 +204,7 @@ def _line(out: Console, text: str) -> None:
 
 
 def _prove(out: Console, sandbox: Sandbox) -> None:
-    _step(
-        out, "5 Prove what others made", "toolfoundry import toml FOLDER -o own.jsonl; toolfoundry prove own.jsonl ..."
-    )
+    _step(out, "5 Prove what others made", "toolfoundry prove own.jsonl -o proved.jsonl")
     forgotten = [_without_gold(spec) for spec in environments() if spec.state is None]
     with Progress(console=out, transient=True) as progress:
         task = progress.add_task("proving", total=len(forgotten))
