@@ -448,9 +448,11 @@ def longest_name(names: list[str]) -> str:
 
 def total(values: list[float]) -> float:
     """The sum of the values."""
+    import math
+
     if not values or any(abs(value) > 1e15 for value in values):
         raise ValueError("values must hold at least one number, none beyond 1e15")
-    result = round(sum(values), 6)
+    result = round(math.fsum(values), 6)
     return int(result) if result == int(result) else result
 
 
@@ -499,9 +501,11 @@ def percentage_change(old: float, new: float) -> float:
 
 def average(values: list[float]) -> float:
     """The mean of the values, to two decimals."""
+    import math
+
     if not values or any(abs(value) > 1e15 for value in values):
         raise ValueError("values must hold at least one number, none beyond 1e15")
-    result = round(sum(values) / len(values), 2)
+    result = round(math.fsum(values) / len(values), 2)
     return int(result) if result == int(result) else result
 
 
@@ -517,13 +521,16 @@ def median(values: list[float]) -> float:
 
 def weighted_average(values: list[float], weights: list[float]) -> float:
     """The mean of the values, each counted by its weight, to two decimals."""
+    import math
+
     if not values or len(values) != len(weights):
         raise ValueError("values and weights must be of the same length, at least 1")
     if any(abs(number) > 1e12 for number in [*values, *weights]):
         raise ValueError("no number may be beyond 1e12")
     if min(weights) < 0 or sum(weights) < 1e-9:
         raise ValueError("weights must not be negative, and not all 0")
-    result = round(sum(value * weight for value, weight in zip(values, weights, strict=True)) / sum(weights), 2)
+    weighted = math.fsum(value * weight for value, weight in zip(values, weights, strict=True))
+    result = round(weighted / math.fsum(weights), 2)
     return int(result) if result == int(result) else result
 
 
@@ -691,9 +698,11 @@ def count_above(values: list[float], threshold: float) -> int:
 
 def total_above(values: list[float], threshold: float) -> float:
     """The sum of those values that are greater than a threshold."""
+    import math
+
     if any(abs(value) > 1e15 for value in values):
         raise ValueError("no value may be beyond 1e15")
-    result = round(sum(value for value in values if value > threshold), 6)
+    result = round(math.fsum(value for value in values if value > threshold), 6)
     return int(result) if result == int(result) else result
 
 

@@ -82,11 +82,11 @@ def _weights(low: int, high: int, mean: float) -> tuple[float, ...]:
     for _ in range(200):
         base = math.sqrt(small * large)
         weights = tuple(base**k for k in range(high - low + 1))
-        if sum(k * w for k, w in enumerate(weights)) / sum(weights) + low < mean:
+        if math.fsum(k * w for k, w in enumerate(weights)) / math.fsum(weights) + low < mean:
             small = base
         else:
             large = base
-    return weights
+    return tuple(float(f"{weight:.9g}") for weight in weights)  # the last digits differ between machines
 
 
 # --- what can be drawn from ----------------------------------------------------------------------------------------

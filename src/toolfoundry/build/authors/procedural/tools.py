@@ -667,13 +667,13 @@ def _bell(low: int, high: int, mean: float) -> tuple[range, list[float]]:
     for _ in range(40):
         centre = (left + right) / 2
         weights = [math.exp(-(((number - centre) / _SPREAD) ** 2) / 2) for number in numbers]
-        total = sum(weights)
+        total = math.fsum(weights)
         found = (
-            sum(n * w for n, w in zip(numbers, weights, strict=True)) / total
+            math.fsum(n * w for n, w in zip(numbers, weights, strict=True)) / total
             if total
             else low
             if centre < low
             else high
         )
         left, right = (centre, right) if found < mean else (left, centre)
-    return numbers, weights
+    return numbers, [float(f"{weight:.9g}") for weight in weights]  # the last digits differ between machines
