@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import os
 import time
 from collections import Counter
@@ -19,7 +20,7 @@ from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from toolfoundry.console import Problems, command_line, done_line, err, out, print_json, progress, separate, write_mode
-from toolfoundry.errors import InputError, OutputError
+from toolfoundry.errors import InputError, MissingExtra, OutputError
 from toolfoundry.store import RecordWriter, WriteMode, read, run_file, write_run_file
 from toolfoundry.types import EnvSpec, Tool
 from toolfoundry.untrusted import visible
@@ -35,6 +36,7 @@ __all__ = ["build"]
 AuthorName = Literal["procedural", "llm"]
 ProfileName = Literal["ftrl", "tiny", "hard"]
 SplitName = Literal["train", "dev", "test"]
+HELD_OUT = ("relations", "wordings")
 T = TypeVar("T")
 StageName = Literal["decompose", "document", "integrate", "scale", "deploy"]
 StructuredName = Literal["auto", "json_schema", "json_object", "text"]
@@ -46,14 +48,19 @@ _LLM = "The LLM author"
 def build(
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="Where to write.", show_default=False)],
     author: Annotated[AuthorName, typer.Option(help="Who writes the content of the stages.")] = "procedural",
-    profile: Annotated[ProfileName, typer.Option(help="What the environments are to look like.")] = "ftrl",
+    profile: Annotated[
+        ProfileName,
+        typer.Option(help="What the environments are to look like; of it the LLM author takes the scaling levels."),
+    ] = "ftrl",
     count: Annotated[
         int | None, typer.Option("-n", "--n", min=1, help="Environments to accept. (Default: 100, or all questions.)")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other environments.")] = 0,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="One quantity of the profile; may be repeated."),
+        typer.Option(
+            "--set", metavar="NAME=VALUE", help="One quantity of the profile, as in scaling.expand=0; may be repeated."
+        ),
     ] = None,
     exclude: Annotated[
         list[Path] | None,
@@ -66,7 +73,11 @@ def build(
     ] = "train",
     hold_out: Annotated[
         list[str] | None,
-        typer.Option(help="Keep these apart between splits too: relations, wordings.", rich_help_panel=_PROCEDURAL),
+        typer.Option(
+            metavar="relations|wordings",
+            help="Keep these apart between splits too; may be repeated.",
+            rich_help_panel=_PROCEDURAL,
+        ),
     ] = None,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Processes. (Default: all cores.)", rich_help_panel=_PROCEDURAL)
@@ -133,6 +144,24 @@ def build(
     from toolfoundry.build.reporting import report_on
     from toolfoundry.check import GATES
 
+    strange = {
+        "procedural": {
+            "--questions": questions,
+            "--topics": topics,
+            "--model": model,
+            "--base-url": base_url,
+            "--api-key-env": api_key_env,
+            "--batch-dir": batch_dir,
+            "--cache": cache,
+            "--pool": pool,
+            "--extra-body": extra_body,
+            "--budget": budget,
+            "--dry-run": dry_run,
+        },
+        "llm": {"--split": split != "train", "--hold-out": hold_out, "--jobs": jobs},
+    }
+    if given_anyway := [option for option, value in strange[author].items() if value]:
+        raise InputError(f"--author {author} has no use for {', '.join(given_anyway)}: another author's options")
     inputs = [path for path in (drafts, questions, topics, pool, *(exclude or ())) if path is not None]
     separate(output, *inputs)
     if html is not None:
@@ -142,6 +171,8 @@ def build(
         separate(html, output, *inputs)
     knobs = list(settings or ())
     if hold_out:
+        if unknown := [name for name in hold_out if name not in HELD_OUT]:
+            raise InputError(f"--hold-out {unknown[0]}: expected {' or '.join(HELD_OUT)}")
         knobs.append(f"hold_out={orjson.dumps(hold_out).decode()}")
     chosen = with_knobs(PROFILES[profile], knobs)
     options: dict[str, JsonValue] = {
@@ -155,8 +186,6 @@ def build(
     benchmarks = Benchmarks(exclude) if exclude else None
     session: _Procedural | _WithModel
     if author == "procedural":
-        if questions or topics:
-            raise InputError("the procedural author invents its questions: --questions and --topics need --author llm")
         options |= {"profile": chosen.model_dump(mode="json"), "split": split}
         recipe = Recipe(profile=chosen, seed=seed, split=split)
         given = read(drafts, _draft(), skip_bad=skip_bad, on_bad=problems) if drafts else None
@@ -168,7 +197,7 @@ def build(
         if not model:
             raise InputError("--author llm needs --model (and --base-url, unless it is the vendor's)")
         if sum(path is not None for path in (questions, topics, drafts)) != 1:
-            raise InputError("--author llm needs one of --questions, --topics and --drafts")
+            raise InputError("--author llm needs exactly one of --questions, --topics and --drafts")
         config = LLMConfig.model_validate(
             {
                 "model": model,
@@ -194,6 +223,8 @@ def build(
         if dry_run:
             session.estimate(as_json)
             return
+        if batch_dir is None and importlib.util.find_spec("openai") is None:  # before any file is there
+            raise MissingExtra("openai", "--author llm")
     if stop_after is not None:
         _same_build(output, mode, {**options, "stop_after": stop_after})
         _write_drafts(session, output, mode, stop_after, options, problems, started)
@@ -202,7 +233,7 @@ def build(
     origin = session.recipe.origin if isinstance(session, _Procedural) and drafts is None else None
     with Ledger(output, mode, origin=origin, benchmarks=benchmarks) as ledger:
         write_run_file(output, command=command_line(), config=options, counts={"finished": False}, started=started)
-        counts_before = ledger.counts["proposed"]
+        before = dict(ledger.counts)
         with _yields(session.count, ledger) as on_progress:
             seconds = session.build(ledger, on_progress)
         wall_s = time.time() - started
@@ -220,7 +251,8 @@ def build(
                     wall_s=wall_s,
                     processes=session.jobs,
                     measure=measure,
-                    notes=session.notes(counts_before),
+                    before=before,
+                    notes=session.notes(before.get("proposed", 0)),
                     on_progress=advance,
                 )
         counts: dict[str, Any] = {

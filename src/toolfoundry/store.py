@@ -202,6 +202,7 @@ class RecordWriter(Generic[R]):
     ) -> None:
         self.path, self.kind = path, kind
         exists = path.exists() and path.stat().st_size > 0
+        compressor = _zstandard().ZstdCompressor() if path.suffix == ".zst" else None  # before a file is there
         if exists and mode == "new":
             goes_on = "build, rollout and prove can go on with it: --resume"
             raise OutputError(f"{path} exists; --force replaces it ({goes_on})")
@@ -215,7 +216,7 @@ class RecordWriter(Generic[R]):
         except OSError:
             self._file.close()
             raise OutputError(f"{path}: another process is writing it") from None
-        self._compress: Any = _zstandard().ZstdCompressor() if path.suffix == ".zst" else None
+        self._compress: Any = compressor
         try:
             if exists and mode == "resume":
                 self._go_on(keep)

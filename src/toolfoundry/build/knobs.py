@@ -36,9 +36,8 @@ def with_knobs(profile: Profile, settings: Iterable[str]) -> Profile:
         return Profile.model_validate(values)
     except ValidationError as error:
         problem = invalid_field(error)
-        raise InputError(
-            f"--set: field {problem.field!r}: found {problem.found}, expected {problem.expected}"
-        ) from None
+        expected = "LOW..HIGH:MEAN, as in 4..20:9" if "instance of Span" in problem.expected else problem.expected
+        raise InputError(f"--set: field {problem.field!r}: found {problem.found}, expected {expected}") from None
 
 
 def _inside(place: dict[str, Any], name: str, setting: str) -> dict[str, Any]:

@@ -98,16 +98,18 @@ class BuildReport(Record):
     """One build, over all its runs where it was resumed.
 
     config: author, profile, seed, split and options as given. yields: how many items were proposed, valid, executable,
-    proved and accepted (`_MEANINGS` says what each means), in that order. wall_s and
-    processes: of this run; None where not known. false_accepts: wrong, placeholder and missing arguments that gave the
-    golden; false_rejects: right calls in another order or spelling that were refused; both measured with probes
-    that no gate uses, and split by name where that matters (answers with fewer than 20 possible values apart).
+    proved and accepted (`_MEANINGS` says what each means), in that order. earlier: how many of the accepted are of
+    earlier runs. times, wall_s and processes: of this run; None where not known. false_accepts: wrong, placeholder and
+    missing arguments that gave the golden; false_rejects: right calls in another order or spelling that were refused;
+    both measured with probes that no gate uses, and split by name where that matters (answers with fewer than 20
+    possible values apart).
     notes: anything else that a reader has to know, one sentence each.
     """
 
     version: str
     config: dict[str, JsonValue]
     yields: dict[str, int]
+    earlier: int = 0
     rejects: tuple[Rejects, ...] = ()
     times: tuple[StageTime, ...] = ()
     wall_s: float | None = None
@@ -124,8 +126,9 @@ class BuildReport(Record):
 
     @property
     def per_second(self) -> float | None:
-        """Accepted environments per second of wall time; None where that is not known."""
-        return self.accepted / self.wall_s if self.wall_s else None
+        """Environments accepted in this run per second of its wall time; None where that is not known, or none was."""
+        new = self.accepted - self.earlier
+        return new / self.wall_s if new and self.wall_s else None
 
 
 class Yield(NamedTuple):

@@ -31,6 +31,7 @@ def report_on(
     wall_s: float | None = None,
     processes: int | None = None,
     measure: int = 200,
+    before: Mapping[str, int] | None = None,
     notes: tuple[str, ...] = (),
     on_progress: Callable[[int], None] | None = None,
 ) -> BuildReport:
@@ -38,8 +39,10 @@ def report_on(
 
     Args:
         measure: on how many of the first environments the acceptance of wrong and right calls is measured; 0 for none.
+        before: the yields of earlier runs; None where this is the first.
         on_progress: called with 1 after each environment that was read, and after each that was measured.
     """
+    earlier = before or {}
     measurement = Measurement(output.name)
     panel: dict[str, _Running] = {}
     for spec in read(output, EnvSpec):
@@ -56,9 +59,12 @@ def report_on(
         version=__version__,
         config=dict(config),
         yields=dict(ledger.counts),
+        earlier=earlier.get("accepted", 0),
         rejects=tuple(_rejects(ledger)),
         times=tuple(
-            StageTime(stage=stage, seconds=round(spent, 3), items=ledger.counts["proposed"])
+            StageTime(
+                stage=stage, seconds=round(spent, 3), items=ledger.counts["proposed"] - earlier.get("proposed", 0)
+            )
             for stage, spent in seconds.items()
         ),
         wall_s=wall_s,

@@ -107,6 +107,7 @@ def _means(report: BuildReport) -> Table:
 
 def _diversity(report: BuildReport) -> Table:
     table = _table("How many different", "", "")
+    table.show_header = False
     for row in sections([report.statistics])[-1].rows:
         if row.sized:  # the totals
             table.add_row(row.label, row.cells[0])

@@ -51,7 +51,9 @@ class Wave(NamedTuple):
         if self.written:
             names = ", ".join(path.name for path in self.written)
             lines.append(f"{self.requests:,} requests written to {names}: submit each as a batch for chat completions,")
-            lines.append("save its output beside it as wave-NNNN.output.jsonl, and start the same command again")
+            lines.append(
+                "save its output beside it as wave-NNNN.output.jsonl, and start the same command again with --resume"
+            )
         if self.open:
             names = ", ".join(path.name.replace(".input.", ".output.") for path in self.open)
             lines.append(f"{self.waiting:,} requests are still without replies: waiting for {names}")

@@ -119,7 +119,7 @@ class ReplyCache:
                     raise BudgetExceeded(
                         f"the budget of {budget:g} is used up: {paid:.4f} spent, at most {sure - paid:.4f} in flight, "
                         f"and the next request could cost {next_one:.4f}; what was received is kept: raise the budget "
-                        "and start the same command again"
+                        "and start the same command again with --resume"
                     )
             if noted:
                 self._add(repeated=1, estimated=1, prompt_tokens=estimate, completion_tokens=most)

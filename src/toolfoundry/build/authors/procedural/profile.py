@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from toolfoundry.build.scaling import Scaling
+from toolfoundry.errors import RecordError
 from toolfoundry.types import Record, ScenarioKind
 
 __all__ = ["FTRL", "HARD", "PROFILES", "TINY", "Profile", "Span", "Split"]
@@ -60,10 +61,11 @@ class Profile(Record):
     @model_validator(mode="after")
     def _check(self) -> Profile:
         if not sum(self.shares.values()):
-            raise ValueError("at least one share above 0")
-        for quantity in (self.goals, self.tools, self.words, self.required):
-            if missing := [kind for kind in self.shares if kind not in quantity]:
-                raise ValueError(f"a value for {missing[0]} in goals, tools, words and required")
+            raise RecordError(field="shares", found="nothing above 0", expected="a share of at least one scenario")
+        for name in ("goals", "tools", "words", "required"):
+            for kind in self.shares:
+                if kind not in getattr(self, name):
+                    raise RecordError(field=f"{name}.{kind}", found="nothing", expected="a value for each scenario")
         return self
 
 
