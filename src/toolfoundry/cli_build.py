@@ -43,6 +43,10 @@ StructuredName = Literal["auto", "json_schema", "json_object", "text"]
 
 _PROCEDURAL = "The procedural author"
 _LLM = "The LLM author"
+# How replies are paid for and come here, not what they say: an interrupted build may go on with others.
+_MAY_CHANGE = frozenset(
+    "api_key_env base_url batch_dir budget cache concurrency max_retries price_in price_out timeout_s".split()
+)
 
 
 def build(
@@ -121,7 +125,7 @@ def build(
         float | None, typer.Option(min=0, help="Price of a million completion tokens.", rich_help_panel=_LLM)
     ] = None,
     budget: Annotated[
-        float | None, typer.Option(min=0, help="Stop before all requests cost more.", rich_help_panel=_LLM)
+        float | None, typer.Option(help="Stop before all requests cost more; needs both prices.", rich_help_panel=_LLM)
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Estimate requests, tokens and cost; send nothing.", rich_help_panel=_LLM)
@@ -198,6 +202,8 @@ def build(
             raise InputError("--author llm needs --model (and --base-url, unless it is the vendor's)")
         if sum(path is not None for path in (questions, topics, drafts)) != 1:
             raise InputError("--author llm needs exactly one of --questions, --topics and --drafts")
+        if budget is not None and (budget <= 0 or price_in is None or price_out is None):
+            raise InputError("--budget needs a sum above 0, and --price-in and --price-out to count with")
         config = LLMConfig.model_validate(
             {
                 "model": model,
@@ -524,9 +530,26 @@ def _same_build(output: Path, mode: WriteMode, options: dict[str, JsonValue]) ->
     if version != __version__:
         raise InputError(f"{output} was begun by version {version}, this is {__version__}: --force starts it anew")
     for name, value in options.items():
-        if name in config and config[name] != orjson.loads(orjson.dumps(value)):
-            shown = escape(visible(str(config[name]), 200))
-            raise InputError(f"{output} was begun with another {name} ({shown}): --force starts it anew")
+        if name not in config:
+            continue
+        old, new = config[name], orjson.loads(orjson.dumps(value))
+        if name == "llm" and isinstance(old, dict):
+            old = {key: given for key, given in cast("dict[str, Any]", old).items() if key not in _MAY_CHANGE}
+            new = {key: given for key, given in new.items() if key not in _MAY_CHANGE}
+        if old != new:
+            where, was = _difference(name, old, new)
+            shown = escape(visible(str(was), 200))
+            raise InputError(f"{output} was begun with another {where} ({shown}): --force starts it anew")
+
+
+def _difference(name: str, old: Any, new: Any) -> tuple[str, Any]:
+    """The first field in which two values differ, named from the outside in, and what the old one has there."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        before, after = cast("dict[str, Any]", old), cast("dict[str, Any]", new)
+        for key in after:
+            if key in before and before[key] != after[key]:
+                return _difference(f"{name}.{key}", before[key], after[key])
+    return name, cast("Any", old)
 
 
 @contextmanager

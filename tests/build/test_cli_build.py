@@ -140,7 +140,7 @@ def test_a_finished_build_is_not_done_again(built, tmp_path, run):
     [
         (("--seed", "1"), "begun with another seed (0)"),
         (("--split", "dev"), "begun with another split (train)"),
-        (("--set", "scaling.extend=2"), "begun with another profile"),
+        (("--set", "scaling.extend=2"), "begun with another profile.scaling.extend (1)"),
     ],
 )
 def test_another_build_is_not_gone_on_with(run, tmp_path, options, told):
@@ -219,6 +219,11 @@ WRONG = {
     ),
     "nothing of that name to hold out": ((*TINY_BUILD, "--hold-out", "names", "-o", "{out}"), 3, "--hold-out names"),
     "a span upside down": ((*TINY_BUILD, "--set", "tools.multi_hop=9..4:5", "-o", "{out}"), 3, "LOW..HIGH:MEAN"),
+    "a budget without prices": (
+        ("build", "--author", "llm", "--model", "m", "--topics", "{text}", "--budget", "1", "-o", "{out}"),
+        3,
+        "--budget needs",
+    ),
     "a model without questions": (
         ("build", "--author", "llm", "--model", "m", "-o", "{out}"),
         3,
