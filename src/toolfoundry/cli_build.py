@@ -231,6 +231,8 @@ def build(
             return
         if batch_dir is None and importlib.util.find_spec("openai") is None:  # before any file is there
             raise MissingExtra("openai", "--author llm")
+        if batch_dir is None and api_key_env and not os.environ.get(api_key_env):
+            raise InputError(f"--api-key-env: found nothing in {api_key_env}, expected the key")
     if stop_after is not None:
         _same_build(output, mode, {**options, "stop_after": stop_after})
         _write_drafts(session, output, mode, stop_after, options, problems, started)

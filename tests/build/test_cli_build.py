@@ -219,6 +219,11 @@ WRONG = {
     ),
     "nothing of that name to hold out": ((*TINY_BUILD, "--hold-out", "names", "-o", "{out}"), 3, "--hold-out names"),
     "a span upside down": ((*TINY_BUILD, "--set", "tools.multi_hop=9..4:5", "-o", "{out}"), 3, "LOW..HIGH:MEAN"),
+    "no key": (
+        ("build", "--author", "llm", "--model", "m", "--topics", "{text}", "--api-key-env", "NO_SUCH", "-o", "{out}"),
+        3,
+        "NO_SUCH",
+    ),
     "a budget without prices": (
         ("build", "--author", "llm", "--model", "m", "--topics", "{text}", "--budget", "1", "-o", "{out}"),
         3,
@@ -347,3 +352,16 @@ def test_settings_that_make_no_sense(setting, told):
         with_knobs(TINY, [setting])
     for text in told:
         assert text in str(caught.value)
+
+
+def test_what_a_build_with_a_model_may_change(tmp_path, run):
+    """How replies are fetched and paid for may change between runs; what they say may not, and the field is named."""
+    (tmp_path / "q.txt").write_text("Which tower stands in Velmora?\n")
+    command = ("build", "--author", "llm", "--model", "m", "--questions", str(tmp_path / "q.txt"))
+    command += ("--batch-dir", str(tmp_path / "waves"), "-o", str(tmp_path / "e.jsonl"))
+    local = ("--base-url", "http://127.0.0.1:1/v1")
+    assert run(*command, *local)[0] == 0
+    prices = ("--price-in", "1", "--price-out", "2", "--budget", "3", "--concurrency", "2")
+    assert run(*command, "--resume", "--base-url", "http://127.0.0.1:2/v1", *prices)[0] == 0
+    code, _, err = run(*command, *local, "--resume", "--temperature", "0")
+    assert (code, "begun with another llm.temperature (0.7)" in " ".join(err.split())) == (3, True)
