@@ -24,6 +24,7 @@ from collections import defaultdict
 from itertools import islice
 from pathlib import Path
 
+from toolfoundry.build.authors.procedural.names import name_class
 from toolfoundry.build.authors.procedural.profile import PROFILES
 from toolfoundry.build.construct import prepare
 from toolfoundry.build.deploy import to_spec
@@ -232,12 +233,12 @@ def near_pairs(path: Path) -> tuple[int, float]:
 
 
 def entity_names(path: Path) -> set[str]:
-    """Every text answer and every name in the questions."""
+    """Every invented name among the answers and in the questions; minerals, weekdays and the like are no names."""
     found: set[str] = set()
     for spec in read(path, EnvSpec):
         found |= {str(goal.answer.value) for goal in spec.goals if goal.answer.type == "text"}
         found |= set(re.findall(r"[A-Z][\w-]+(?: [A-Z][\w-]+)+", spec.scenario.question))
-    return found
+    return {name for name in found if name_class(name) is not None}
 
 
 if __name__ == "__main__":

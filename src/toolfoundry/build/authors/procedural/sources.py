@@ -15,7 +15,6 @@ import random
 import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
 from typing import NamedTuple
 
 from pydantic import JsonValue
@@ -473,9 +472,11 @@ def _pairs(style: _Style) -> str:
 # --- calculators ---------------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=256)
-def _function_source(name: str) -> str:
-    return textwrap.dedent(inspect.getsource(COMPUTATIONS[name].function)).rstrip()
+# Read when this module is: later the file may be another than the one that was imported.
+_FUNCTION_SOURCES = {
+    name: textwrap.dedent(inspect.getsource(computation.function)).rstrip()
+    for name, computation in COMPUTATIONS.items()
+}
 
 
 def _calculation(design: Design, style: _Style, limits: Limits) -> Iterator[str]:
@@ -494,7 +495,7 @@ def _calculation(design: Design, style: _Style, limits: Limits) -> Iterator[str]
             yield f'    fail "{form.name}: dates from {limits.first} to {limits.last} are accepted"'
     name = function.computation
     yield ""
-    yield from _function_source(name).split("\n")
+    yield from _FUNCTION_SOURCES[name].split("\n")
     yield ""
     call = ", ".join(f"{given.name}={form.name}" for form, given in inputs)
     if style.raises:
