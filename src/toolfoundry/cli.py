@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import orjson
 import typer
@@ -41,9 +41,12 @@ from toolfoundry.console import (
 )
 from toolfoundry.errors import EndpointError, FoundryError, InputError, OutputError, RecordError, skip_or_raise
 from toolfoundry.policies.scripted import SCRIPTED
-from toolfoundry.store import RecordWriter, json_schema, read, run_file, write_run_file
+from toolfoundry.store import RecordWriter, artifact_of, json_schema, read, run_file, write_run_file
 from toolfoundry.types import EnvSpec, Limits, Preset, Trajectory
 from toolfoundry.untrusted import visible
+
+if TYPE_CHECKING:
+    from toolfoundry.build.draft import Draft
 
 __all__ = ["app", "main"]
 
@@ -226,9 +229,13 @@ def inspect(
     source: Annotated[bool, typer.Option(help="Show the tools' code.")] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Show one environment: question, steps, documents, code, gold trajectory, proof."""
+    """Show one environment: question, steps, documents, code, gold trajectory, proof. A draft is shown as JSON."""
+    from toolfoundry.build.draft import Draft
     from toolfoundry.show import print_environment
 
+    if artifact_of(envs) == Draft.artifact:
+        out.print_json(orjson.dumps(_find_draft(envs, item).model_dump(mode="json")).decode())
+        return
     spec = _find(envs, item)
     if as_json:
         print_json(spec.model_dump(mode="json"))
@@ -250,6 +257,16 @@ def _find(envs: Path, item: str) -> EnvSpec:
     if at_place is None:
         raise InputError(f"{envs}: there is no environment {item!r}: expected an id or a place from 0 to {count - 1}")
     return at_place
+
+
+def _find_draft(path: Path, item: str) -> Draft:
+    """The draft at that place in the run."""
+    from toolfoundry.build.draft import Draft
+
+    found = next((draft for draft in read(path, Draft) if str(draft.brief.index) == item), None)
+    if found is None:
+        raise InputError(f"{path}: there is no draft {item!r}: expected its index in the run")
+    return found
 
 
 @app.command(epilog="Example: [cyan]toolfoundry stats ours.jsonl ftrl.jsonl --html compare.html[/cyan]")

@@ -336,6 +336,7 @@ class _WithModel:
         self.given = _begun(given)
         self.pending = ""
         self._about: dict[str, JsonValue] = {}
+        self._usage = ""
 
     def open(self) -> LLMAuthor:
         from toolfoundry.build.authors.llm import LLMAuthor
@@ -374,6 +375,7 @@ class _WithModel:
     def note(self, author: LLMAuthor) -> None:
         """Keeps what the run file is to say about the author."""
         usage = author.usage()
+        self._usage = str(usage)
         self._about = {
             "prompts": dict(author.prompt_hashes()),
             "usage": {**usage._asdict(), "spent": usage.spent.model_dump()},
@@ -384,7 +386,7 @@ class _WithModel:
         return self._about
 
     def notes(self, before: int) -> tuple[str, ...]:  # noqa: ARG002
-        return ()
+        return (f"Model: {self._usage}.",)
 
     def estimate(self, as_json: bool) -> None:
         """Prints what building all items would take."""

@@ -43,6 +43,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "RecordWriter",
     "WriteMode",
+    "artifact_of",
     "dump",
     "json_schema",
     "load_record",
@@ -100,6 +101,16 @@ def read(path: Path, kind: type[R], *, skip_bad: bool = False, on_bad: BadLine |
             yield load_record(kind, line)
         except RecordError as error:
             skip_or_raise(error.located(str(path), number), skip_bad, on_bad)
+
+
+def artifact_of(path: Path) -> str | None:
+    """How the file's header line calls its records; None where there is no such line."""
+    with _open_for_reading(path) as stream:
+        try:
+            header: Any = orjson.loads(stream.readline())
+            return str(header["toolfoundry"])
+        except (orjson.JSONDecodeError, OSError, EOFError, KeyError, TypeError, IndexError):
+            return None
 
 
 def _lines(path: Path, kind: type[Record]) -> Iterator[tuple[int, bytes]]:

@@ -15,7 +15,7 @@ from toolfoundry.build.draft import Brief
 from toolfoundry.demo import environments
 from toolfoundry.types import EnvSpec
 
-KEY = "all others"
+KEY = "20 or more possible answers"
 FEW = "fewer than 20 possible answers"
 
 

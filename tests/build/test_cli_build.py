@@ -365,3 +365,14 @@ def test_what_a_build_with_a_model_may_change(tmp_path, run):
     assert run(*command, "--resume", "--base-url", "http://127.0.0.1:2/v1", *prices)[0] == 0
     code, _, err = run(*command, *local, "--resume", "--temperature", "0")
     assert (code, "begun with another llm.temperature (0.7)" in " ".join(err.split())) == (3, True)
+
+
+def test_a_draft_can_be_looked_at(run, tmp_path):
+    """By its index in the run, as JSON; another index is an error that names the file."""
+    drafts = tmp_path / "drafts.jsonl"
+    assert run("build", "--profile", "tiny", "-n", 3, "--stop-after", "document", "-o", drafts)[0] == 0
+    code, out, _ = run("inspect", drafts, "2")
+    assert code == 0
+    assert json.loads(out)["brief"]["index"] == 2
+    code, _, err = run("inspect", drafts, "9")
+    assert (code, "drafts.jsonl: there is no draft '9'" in err) == (3, True)

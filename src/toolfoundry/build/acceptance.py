@@ -105,7 +105,7 @@ def _rates(
         kinds = [kind for kind, is_right, is_few in tries if is_right == right and is_few == few]
         if not kinds:
             continue
-        group = f"fewer than {FEW} possible answers" if few else "all others"
+        group = f"fewer than {FEW} possible answers" if few else f"{FEW} or more possible answers"
         n, k = sum(tries[kind, right, few] for kind in kinds), sum(hits[kind, right, few] for kind in kinds)
         rates.append(Rate(name=f"{what}: {group}", meaning="all kinds together", hits=k, n=n))
         for kind in (kind for kind in _MEANINGS if kind in kinds):
