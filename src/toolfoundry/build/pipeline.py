@@ -155,7 +155,7 @@ _process: _Process | None = None
 
 def _begin(recipe: Recipe) -> None:
     global _process
-    gc.set_threshold(100_000, 20, 50)  # syntax trees are many objects and short-lived: collecting in between costs more
+    gc.freeze()  # what was imported stays, and need not be looked through again
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL, 0, 0, 0)
     _process = _Process(recipe, recipe.author(), Sandbox())
@@ -168,11 +168,23 @@ def _work(shard: Sequence[Given]) -> _Shard:
 
 def _build_shard(given: Sequence[Given], author: Author, scaling: Scaling, sandbox: Sandbox) -> _Shard:
     watch = Stopwatch()
-    outcomes = asyncio.run(construct_shard(given, author, scaling, sandbox, watch))
-    watch.start()
-    packed = [pack(outcome, author.name) for outcome in outcomes]
+    with _rare_collections():
+        outcomes = asyncio.run(construct_shard(given, author, scaling, sandbox, watch))
+        watch.start()
+        packed = [pack(outcome, author.name) for outcome in outcomes]
     watch.lap("pack")
     return _Shard(packed, watch.seconds)
+
+
+@contextlib.contextmanager
+def _rare_collections() -> Generator[None]:
+    """Syntax trees are many objects and short-lived: looking for cycles among them again and again costs more."""
+    before = gc.get_threshold()
+    gc.set_threshold(100_000, 20, 50)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 async def build_with(
