@@ -110,7 +110,8 @@ def _rates(
         rates.append(Rate(name=f"{what}: {group}", meaning="all kinds together", hits=k, n=n))
         for kind in (kind for kind in _MEANINGS if kind in kinds):
             name, meaning = f"{kind} ({group})", _MEANINGS[kind]
-            rates.append(Rate(name=name, meaning=meaning, hits=hits[kind, right, few], n=tries[kind, right, few]))
+            n, k = tries[kind, right, few], hits[kind, right, few]
+            rates.append(Rate(name=name, meaning=meaning, hits=k, n=n, part=True))
     return tuple(rates)
 
 

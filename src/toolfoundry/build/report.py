@@ -63,12 +63,16 @@ class StageTime(Record):
 
 
 class Rate(Record):
-    """`hits` of `n` tries, with the 95% Wilson interval. `name` is short, `meaning` one sentence."""
+    """`hits` of `n` tries, with the 95% Wilson interval. `name` is short, `meaning` one sentence.
+
+    part: one kind of the tries that the rate before it counts together.
+    """
 
     name: str
     meaning: str
     hits: int
     n: int
+    part: bool = False
 
     @property
     def share(self) -> float | None:

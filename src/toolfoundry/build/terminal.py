@@ -82,6 +82,8 @@ def _times(report: BuildReport) -> Table:
 def _rates(report: BuildReport) -> Table:
     table = _table("Wrong calls accepted, right calls refused", "", "found", "of", "rate", "95% interval")
     for rate in (*report.false_accepts, *report.false_rejects):
+        if rate.part:  # in the page and the JSON
+            continue
         name = Text(visible(rate.name, 80))
         table.add_row(name, f"{rate.hits:,}", f"{rate.n:,}", percent(rate.share, 2), interval(rate))
     return table
