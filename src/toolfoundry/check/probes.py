@@ -41,7 +41,7 @@ Kind = Literal[
     "question-words",
     "echo",
 ]
-_PRYING: tuple[Kind, ...] = ("question-words", "echo", "gold-elsewhere")
+_REPEATED: tuple[Kind, ...] = ("gold", "gold-again", "placeholder")
 _MAX_PHRASES, _FEW_PHRASES = 12, 5
 _PLAIN = "example"  # what placeholder_arguments puts where any text fits
 _NONSENSE = "Qzxv Wrelk"
@@ -214,9 +214,9 @@ def _elsewhere(spec: EnvSpec, goal: Goal, arguments: Arguments, tools: Mapping[s
 
 
 async def run_probes(probes: Sequence[Probe], workers: Workers, *, thorough: bool = True) -> Tried:
-    """Runs all probes in the first worker and in the second; those that try to get at an answer without knowing how
-    only in the first, unless `thorough`."""
-    again = [probe for probe in probes if thorough or probe.kind not in _PRYING]
+    """Runs all probes in the first worker and, if `thorough`, in the second; else there only the gold calls and the
+    plainest one of each tool."""
+    again = [probe for probe in probes if thorough or probe.kind in _REPEATED]
     first = await _run(probes, workers.first)
     second = iter(await _run(again, workers.second))
     repeated = iter([*again, None])
