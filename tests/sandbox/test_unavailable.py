@@ -65,7 +65,7 @@ def test_a_kernel_without_pidfd_is_refused(monkeypatch):
 def test_a_machine_without_room_is_our_error(monkeypatch):
     """When no worker at all can be made, that is an error of ours and no tool is charged with it."""
     with Sandbox() as box:
-        monkeypatch.setattr(process, "_pass", lambda channel, message, descriptors: iter(()))  # requests get lost
+        monkeypatch.setattr(process, "_pass", lambda *_, **__: iter(()))  # requests get lost
         with pytest.raises(SandboxError, match="no worker can be made"):
             box.call(SOURCE, "f", {})
         monkeypatch.undo()

@@ -64,6 +64,7 @@ class Lost(Exception):
 
 
 KILLED = "the tool brought its process down"
+UNLOADABLE = "the source brought down the process that compiles it"
 
 
 class Zygote:
@@ -155,8 +156,8 @@ class Zygote:
             self.process.wait()
 
 
-def _pass(channel: socket.socket, message: bytes, descriptors: list[int]) -> Steps[None]:
-    """Sends one datagram with descriptors. Raises Lost if nobody is there to read it."""
+def _pass(channel: socket.socket, message: bytes, descriptors: list[int], gone: str = "") -> Steps[None]:
+    """Sends one datagram with descriptors. Raises Lost, with the reason `gone`, if nobody is there to read it."""
     end = time.monotonic() + HELLO_S
     while True:
         try:
@@ -166,7 +167,7 @@ def _pass(channel: socket.socket, message: bytes, descriptors: list[int]) -> Ste
                 raise Lost("killed", "the process that makes workers does not answer") from None
             yield Ready(-1, PAUSE_S)
         except OSError as error:
-            raise Lost("killed", f"the process that makes workers is gone ({error.strerror})") from None
+            raise Lost("killed", gone or f"the process that makes workers is gone ({error.strerror})") from None
         else:
             return
 
@@ -190,7 +191,7 @@ class Template:
         worker = Worker(ours)
         try:
             try:
-                yield from _pass(self.channel, orjson.dumps(request), [theirs.fileno()])
+                yield from _pass(self.channel, orjson.dumps(request), [theirs.fileno()], gone=UNLOADABLE)
             finally:
                 theirs.close()
             yield from worker.greet()
@@ -248,7 +249,7 @@ class Worker:
         except OSError:
             message, descriptors = b"", []
         if not descriptors:
-            raise Lost("killed", "the source brought down the process that compiles it")
+            raise Lost("killed", UNLOADABLE)
         self.pid, self.pidfd = int.from_bytes(message, "little"), descriptors[0]
         report = self._parse((yield from self._frame(4096)))
         if not isinstance(report, dict) or not all(type(v) is int for v in report.values()):
