@@ -1,5 +1,6 @@
 """Shared fixtures. No test leaves loopback, and benchmark data is read where it is, never copied."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -33,3 +34,23 @@ def _data(name: str) -> Path:
     if not path.exists():
         pytest.skip(f"the published benchmark file {name} is not at {DATA} (see docs/data.md)")
     return path
+
+
+@pytest.fixture
+def run(capfd, monkeypatch):
+    """Runs a command in this process; gives exit code, standard output and standard error."""
+
+    from toolfoundry import cli
+
+    def command(*arguments):
+        monkeypatch.setattr(sys, "argv", ["toolfoundry", *map(str, arguments)])
+        monkeypatch.delenv("TOOLFOUNDRY_DEBUG", raising=False)
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as exit_:
+            code = exit_.code or 0
+        output = capfd.readouterr()
+        return code, output.out, output.err
+
+    return command

@@ -29,24 +29,6 @@ SOURCES = {
 
 
 @pytest.fixture
-def run(capfd, monkeypatch):
-    """Runs a command in this process; gives exit code, standard output and standard error."""
-
-    def command(*arguments):
-        monkeypatch.setattr(sys, "argv", ["toolfoundry", *map(str, arguments)])
-        monkeypatch.delenv("TOOLFOUNDRY_DEBUG", raising=False)
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as exit_:
-            code = exit_.code or 0
-        output = capfd.readouterr()
-        return code, output.out, output.err
-
-    return command
-
-
-@pytest.fixture
 def envs(tmp_path):
     """Three runnable environments with gold calls."""
     path = tmp_path / "envs.jsonl"

@@ -8,11 +8,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from toolfoundry import __version__, cli
+from toolfoundry import __version__
 from toolfoundry.build.authors.procedural.profile import FTRL, TINY
 from toolfoundry.build.draft import STAGES, Draft, Reject
 from toolfoundry.build.knobs import with_knobs
@@ -22,24 +21,6 @@ from toolfoundry.store import read
 from toolfoundry.types import EnvSpec
 
 TINY_BUILD = ("build", "--profile", "tiny", "--jobs", "1")
-
-
-@pytest.fixture
-def run(capfd, monkeypatch):
-    """Runs a command in this process; gives exit code, standard output and standard error."""
-
-    def command(*arguments: Any):
-        monkeypatch.setattr(sys, "argv", ["toolfoundry", *map(str, arguments)])
-        monkeypatch.delenv("TOOLFOUNDRY_DEBUG", raising=False)
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as end:
-            code = end.code or 0
-        output = capfd.readouterr()
-        return code, output.out, output.err
-
-    return command
 
 
 # --- files -------------------------------------------------------------------------------------------------------

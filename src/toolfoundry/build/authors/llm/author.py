@@ -212,10 +212,6 @@ class LLMAuthor:
         """The SHA-256 of every prompt file, by its name."""
         return prompt_hashes()
 
-    def add_to_pool(self, tools: Sequence[Tool]) -> None:
-        """More tools from which distractors are chosen; the first of a name stays."""
-        self._pool = {**{tool.name: tool for tool in tools}, **self._pool}
-
     # --- the stages ----------------------------------------------------------------------------------------------
 
     def prompt(self, question: str) -> tuple[Message, ...]:  # noqa: ARG002

@@ -55,16 +55,6 @@ class Computed(NamedTuple):
     alone: bool
 
 
-_DESCRIPTIONS = {
-    "date": "Date, written YYYY-MM-DD",
-    "dates": "Dates, written YYYY-MM-DD",
-    "numbers": "Numbers",
-    "names": "Names",
-    "text": "Text",
-    "number": "Number",
-    "integer": "Whole number",
-    "choice": "Which one",
-}
 _OUTPUTS = {
     "number": Value("number", decimals=4),
     "date": Value("date", low=1900, high=2100),
