@@ -47,56 +47,63 @@ class TrainConfig(Record):
     seed: int = 0
 
     # what is played
-    rounds: int = Field(3, ge=1)
-    round_environments: int | None = Field(None, ge=1)
+    rounds: int = Field(default=3, ge=1)
+    round_environments: int | None = Field(default=None, ge=1)
     """None: all of them in every round."""
-    collect_temperature: float = Field(1.0, ge=0)
-    max_turns: int = Field(20, ge=1)
-    max_prompt_tokens: int = Field(16384, ge=1)
+    collect_temperature: float = Field(default=1.0, ge=0)
+    max_turns: int = Field(default=20, ge=1)
+    max_prompt_tokens: int = Field(default=16384, ge=1)
     """Longer prompts are left out, and counted."""
-    max_response_tokens: int = Field(1024, ge=1)
+    max_response_tokens: int = Field(default=1024, ge=1)
 
     # the batch
-    prompts_per_step: int = Field(512, ge=1)
-    group_size: int = Field(16, ge=1)
-    prompts_per_update: int | None = Field(32, ge=1)
+    prompts_per_step: int = Field(default=512, ge=1)
+    group_size: int = Field(default=16, ge=1)
+    prompts_per_update: int | None = Field(default=32, ge=1)
     """None: one update a step, on policy."""
-    steps_per_round: int | None = Field(None, ge=1)
+    steps_per_round: int | None = Field(default=None, ge=1)
     """None: until each prompt of the round was used once."""
-    temperature: float = Field(1.0, gt=0)
+    temperature: float = Field(default=1.0, gt=0)
     refill_groups: bool = False
     """Draw further prompts in place of groups whose rewards are all equal (dynamic sampling)."""
     pass_rate: tuple[float, float] | None = None
     """Only environments whose mean score in the last rounds lies strictly between these two are played."""
 
     # the update
-    learning_rate: float = Field(1e-6, gt=0)
-    warmup_steps: int = Field(0, ge=0)
-    weight_decay: float = Field(0.01, ge=0)
-    grad_clip: float = Field(1.0, gt=0)
-    clip: float = Field(0.2, gt=0)
-    dual_clip: float | None = Field(3.0, gt=1)
-    kl_coefficient: float = Field(0.001, ge=0)
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """muon: on the inner matrices, at `muon_learning_rate`, beside AdamW on the rest (backend `loop` only)."""
+    learning_rate: float = Field(default=1e-6, gt=0)
+    muon_learning_rate: float = Field(default=0.02, gt=0)
+    schedule: Literal["constant", "trapezoid"] = "constant"
+    """trapezoid: constant for the first half of the steps, then down to a fiftieth."""
+    max_steps: int | None = Field(default=None, ge=1)
+    """Steps of the whole run; None: until the rounds, or for SFT the epochs, are over."""
+    warmup_steps: int = Field(default=0, ge=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    grad_clip: float = Field(default=1.0, gt=0)
+    clip: float = Field(default=0.2, gt=0)
+    dual_clip: float | None = Field(default=3.0, gt=1)
+    kl_coefficient: float = Field(default=0.001, ge=0)
     """Weight of the k3 estimate of the divergence from the start; 0: no reference model is held."""
-    entropy_coefficient: float = Field(0.001, ge=0)
+    entropy_coefficient: float = Field(default=0.001, ge=0)
     loss_mean: Literal["sequence", "token"] = "sequence"
     """sequence: mean over the tokens of each response, then over responses (the release); token: over all tokens."""
-    turn_weight: float = Field(0.0, ge=0)
+    turn_weight: float = Field(default=0.0, ge=0)
     """Mode episode: weight of the turn rewards' advantage beside the trajectory score's."""
-    epochs: int = Field(1, ge=1)
+    epochs: int = Field(default=1, ge=1)
     """SFT: passes over the demonstrations."""
 
     # the machine
     bf16: bool = False
     gradient_checkpointing: bool = False
-    lora_rank: int | None = Field(None, ge=1)
-    lora_alpha: int = Field(32, ge=1)
+    lora_rank: int | None = Field(default=None, ge=1)
+    lora_alpha: int = Field(default=32, ge=1)
     vllm: bool = False
-    samples_per_device: int = Field(8, ge=1)
+    samples_per_device: int = Field(default=8, ge=1)
     """Sequences of one forward and backward pass; the rest is accumulated."""
-    save_every: int = Field(50, ge=1)
+    save_every: int = Field(default=50, ge=1)
     """Steps between checkpoints; one is also written at the end of each round."""
-    keep_checkpoints: int = Field(2, ge=1)
+    keep_checkpoints: int = Field(default=2, ge=1)
     report_to: tuple[str, ...] = ()
 
     @model_validator(mode="after")

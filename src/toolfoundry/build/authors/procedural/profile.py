@@ -41,7 +41,8 @@ class Profile(Record):
     parameters: parameters a tool. lines: mean length of a tool's source. aggregate: share of the parallel scenarios
     whose final answer is left to the model to work out (else a tool does it, or it is a list of the answers).
     merged: share of the steps of parallel questions that share a tool with another.
-    hold_out: what beside names is kept apart between splits.
+    hold_out: what beside names is kept apart between splits. nouns: which of the compact style's nouns are used:
+    those that the packaged warm start has seen, those that it has never seen, or all.
     """
 
     name: str
@@ -56,12 +57,17 @@ class Profile(Record):
     aggregate: Annotated[float, Field(ge=0, le=1)] = 0.75
     merged: Annotated[float, Field(ge=0, le=1)] = 0.6
     hold_out: tuple[Literal["relations", "wordings"], ...] = ()
+    nouns: Literal["all", "familiar", "unfamiliar"] = "all"
     scaling: Scaling = Scaling()
 
     @model_validator(mode="after")
     def _check(self) -> Profile:
         if not sum(self.shares.values()):
             raise RecordError(field="shares", found="nothing above 0", expected="a share of at least one scenario")
+        if self.nouns != "all" and self.style != "compact":
+            raise RecordError(
+                field="nouns", found=repr(self.nouns), expected="'all' (others with style 'compact' only)"
+            )
         for name in ("goals", "tools", "words", "required"):
             for kind in self.shares:
                 if kind not in getattr(self, name):

@@ -40,7 +40,17 @@ from toolfoundry.seeds import derive_seed, generator
 from toolfoundry.symbolic import answer_of
 from toolfoundry.types import Answer, Final, Message, ScenarioKind, ToolSchema
 
-__all__ = ["ASK", "NAMES_PER_CLASS", "RELATIONS", "UNKNOWN", "WORDS", "Relation", "TinyAuthor", "entity_name"]
+__all__ = [
+    "ASK",
+    "NAMES_PER_CLASS",
+    "RELATIONS",
+    "UNFAMILIAR",
+    "UNKNOWN",
+    "WORDS",
+    "Relation",
+    "TinyAuthor",
+    "entity_name",
+]
 
 ASK = "Use the tools. Give <answer>…</answer>."
 UNKNOWN = "Error: unknown {type}. Use a name from the question or a result."
@@ -58,6 +68,9 @@ _NOUNS = {  # (from, to): verb -> nouns
     ("firm", "city"): {"get": "headquarters", "find": "factory", "lookup": "warehouse office"},
     ("firm", "firm"): {"get": "supplier", "find": "competitor", "lookup": "insurer subsidiary"},
 }
+# Four nouns of each source type that training leaves out (`Profile.nouns`), so that a test can ask about words that
+# the policy has never read.
+UNFAMILIAR = frozenset("tutor pupil refuge bank architect judge twin hotel chemist office warehouse subsidiary".split())
 _STARTS = tuple(consonant + vowel for consonant in "bdfghklmnprstvwz" for vowel in "aeiouy")
 _ENDS = tuple(consonant + rime for consonant in "bdfghklmnprstvwz" for rime in "an el ir on un ar".split())
 
@@ -166,7 +179,12 @@ class TinyAuthor:
         self._seed: tuple[str | int, ...] = ("tiny", seed, split)
         self._class = (len(splits) * seed + splits.index(split)) % _CLASSES
         held_out = "relations" in profile.hold_out
-        self._pool = tuple(r for r in RELATIONS if not held_out or _split_of(r) == split)
+        self._pool = tuple(
+            relation
+            for relation in RELATIONS
+            if (not held_out or _split_of(relation) == split)
+            and (profile.nouns == "all" or (relation.noun in UNFAMILIAR) == (profile.nouns == "unfamiliar"))
+        )
         self._by_source = {kind: [r for r in self._pool if r.source == kind] for kind in _TYPES}
         self._plans: dict[int, _Plan] = {}
         goals = max(span.high for span in profile.goals.values())
