@@ -8,6 +8,14 @@ import pytest
 DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-golden",
+        action="store_true",
+        help="write the golden files anew (prompts from the vendors' templates: needs trl and jinja2); review the diff",
+    )
+
+
 @pytest.fixture(scope="session")
 def ftrl_rows() -> Path:
     """FTRL's published test rows (JSONL), where they are at hand."""

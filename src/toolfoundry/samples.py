@@ -16,9 +16,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import ClassVar
 
-from toolfoundry.reward import grade_trajectory
-from toolfoundry.tokens import Dialect
-from toolfoundry.types import Message, Record, Task, ToolSchema, Trajectory
+from pydantic import model_validator
+
+from toolfoundry.errors import RecordError
+from toolfoundry.reward import grade_trajectory, trajectory_value
+from toolfoundry.tokens import Dialect, Transcript
+from toolfoundry.types import Message, Preset, Record, Task, ToolSchema, Trajectory
 
 __all__ = ["Prefix", "Sample", "conversation", "demonstration_samples", "episode_samples", "fits", "prefixes"]
 
@@ -26,15 +29,17 @@ __all__ = ["Prefix", "Sample", "conversation", "demonstration_samples", "episode
 class Prefix(Record):
     """A conversation up to where the policy speaks next, and the state of the task there.
 
-    key: `TRAJECTORY_KEY#TURN`. unsolved: ids of the goals that are open, in the order of the goals. credited: calls
-    that have had their credit (`frontier`). solve_rate: share of the goals that are solved. said: the sampled ids of
-    each assistant message, empty where they are not known.
+    key: `TRAJECTORY_KEY#TURN`. sample: of its trajectory; it seeds the environment. unsolved: ids of the goals that are
+    open, in the order of the goals. credited: calls that have had their credit (`frontier`). solve_rate: share of the
+    goals that are solved. said: the sampled ids of each turn so far (`Dialect.prompt` takes them), empty where they are
+    not known.
     """
 
     artifact: ClassVar[str] = "prefixes"
 
     key: str
     task: Task
+    sample: int = 0
     messages: tuple[Message, ...]
     unsolved: tuple[str, ...]
     credited: tuple[str, ...] = ()
@@ -46,9 +51,11 @@ class Sample(Record):
     """Token ids to learn from. `mask_T` is True exactly where the policy sampled the token (or, in a demonstration,
     where it is to be imitated).
 
-    group: what the sample is compared with: the environment, or the prefix, that it answers. key: its trajectory.
-    turns: for each masked token, the turn that it belongs to. logprobs, advantages: one for each masked token;
-    empty where there are none.
+    group: what the sample is compared with: the environment, or the prefix, that it answers. key: its trajectory; one
+    that was split gives several samples with the same key. turns: for each masked token, the turn that it belongs to.
+    logprobs, advantages: one for each masked token; empty where there are none. turn_rewards: one for each turn of the
+    sample, the first of which is `turns[0]`; None: that turn was not scored. score: of the whole trajectory; None: not
+    scored.
     """
 
     artifact: ClassVar[str] = "samples"
@@ -60,8 +67,20 @@ class Sample(Record):
     turns: tuple[int, ...] = ()
     logprobs: tuple[float, ...] = ()
     advantages: tuple[float, ...] = ()
-    turn_rewards: tuple[float, ...] = ()
+    turn_rewards: tuple[float | None, ...] = ()
     score: float | None = None
+
+    @model_validator(mode="after")
+    def _aligned(self) -> Sample:
+        if len(self.mask) != len(self.token_ids):
+            raise RecordError(
+                field="mask", found=str(len(self.mask)), expected=f"one for each of {len(self.token_ids)} ids"
+            )
+        masked = sum(self.mask)
+        for field in ("turns", "logprobs", "advantages"):
+            if len(values := getattr(self, field)) not in (0, masked):
+                raise RecordError(field=field, found=str(len(values)), expected=f"{masked}, one for each masked token")
+        return self
 
 
 def conversation(trajectory: Trajectory, turns: int | None = None) -> list[Message]:
@@ -75,14 +94,15 @@ def conversation(trajectory: Trajectory, turns: int | None = None) -> list[Messa
     return messages
 
 
-def prefixes(trajectory: Trajectory) -> list[Prefix]:
+def prefixes(trajectory: Trajectory, preset: Preset | None = None) -> list[Prefix]:
     """The prefixes of one rollout: its opening, and the conversation after each turn that had tool results.
 
-    A rollout that failed gives those of the turns it had: what happened before the failure did happen.
+    A rollout that failed gives those of the turns it had: what happened before the failure did happen. What counts as
+    solved is said by `preset`, the reward that responses will be scored with (None: that of the rollout).
     """
     task = trajectory.task
     states = [((), tuple(goal.id for goal in task.goals))]
-    states += [(tuple(sorted(g.credited)), g.unsolved_ids) for g in grade_trajectory(trajectory)]
+    states += [(tuple(sorted(g.credited)), g.unsolved_ids) for g in grade_trajectory(trajectory, preset)]
     said = [turn.completion.token_ids for turn in trajectory.turns]
     found: list[Prefix] = []
     for count in range(len(trajectory.turns) + 1):
@@ -93,6 +113,7 @@ def prefixes(trajectory: Trajectory) -> list[Prefix]:
             Prefix(
                 key=f"{trajectory.key}#{count}",
                 task=task,
+                sample=trajectory.sample,
                 messages=tuple(conversation(trajectory, count)),
                 unsolved=unsolved,
                 credited=credited,
@@ -112,7 +133,8 @@ def episode_samples(trajectory: Trajectory, tools: Sequence[ToolSchema], dialect
     if not all(said):
         raise ValueError(f"trajectory {trajectory.key}: has no token ids, expected those that the policy sampled")
     logprobs = [turn.completion.logprobs for turn in trajectory.turns]
-    rewards = tuple(turn.reward.value for turn in trajectory.turns if turn.reward is not None)
+    rewards = tuple(None if turn.reward is None else turn.reward.value for turn in trajectory.turns)
+    score = trajectory_value(trajectory)
     samples: list[Sample] = []
     for ids, first, spans in _stretches(trajectory, tools, dialect, said):
         turns = range(first, first + len(spans))
@@ -126,13 +148,17 @@ def episode_samples(trajectory: Trajectory, tools: Sequence[ToolSchema], dialect
                 turns=_turn_of_each(spans, first),
                 logprobs=() if None in known else tuple(value for values in known for value in values or ()),
                 turn_rewards=rewards[first : first + len(spans)],
+                score=score,
             )
         )
     return samples
 
 
 def demonstration_samples(trajectory: Trajectory, tools: Sequence[ToolSchema], dialect: Dialect) -> list[Sample]:
-    """The samples that teach a model to speak as this trajectory does, whoever played it."""
+    """The samples that teach a model to speak as this trajectory does, whoever played it.
+
+    Every turn is spelled from its message, its end included; what was sampled, if anything, is not looked at.
+    """
     said = [dialect.spell(turn.completion.message) for turn in trajectory.turns]
     return [
         Sample(
@@ -158,11 +184,12 @@ def _stretches(
     ids: list[int] = []
     first = 0
     spans: list[tuple[int, int]] = []
+    transcript = Transcript(dialect, tools)
     for turn, spoken in enumerate(said):
-        prompt = dialect.prompt(conversation(trajectory, turn), tools, said[:turn])
-        if prompt.first > first or (prompt.first == turn and turn):
+        prompt = transcript.prompt(conversation(trajectory, turn), said[:turn])
+        if turn and prompt.first == turn:
             yield ids, first, spans
-            first = prompt.first
+            first = turn
         ids = [*prompt.ids, *spoken]
         spans = [*prompt.spans, (len(prompt.ids), len(ids))]
     if spans:

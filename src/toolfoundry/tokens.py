@@ -1,6 +1,7 @@
 """Conversations as token ids: what the policy sampled is kept, what lies between is encoded once, nothing again.
 
     prompt = dialect.prompt(messages, tools, said)     ids before the next turn; `said`: the ids of each turn so far
+    transcript.prompt(messages, said)                  the same, asked again and again as a conversation grows
     message = dialect.read(ids)                        the message that sampled ids spell
 
 A rendered conversation that is tokenised anew need not give the ids that were sampled, and then log-probabilities
@@ -21,7 +22,7 @@ from typing import NamedTuple, Protocol
 from toolfoundry.chat import ChatFormat
 from toolfoundry.types import Message, ToolSchema
 
-__all__ = ["Codec", "Dialect", "Prompt"]
+__all__ = ["Codec", "Dialect", "Prompt", "Transcript"]
 
 
 class Codec(Protocol):
@@ -41,8 +42,8 @@ class Codec(Protocol):
 class Prompt(NamedTuple):
     """The ids before the next turn.
 
-    first: the earliest assistant turn (counted from 0) whose sampled ids stand in `ids`; the turns before it were
-        rewritten by the chat format, and belong to other samples. spans: where each turn from `first` on lies.
+    first: the earliest of the policy's turns (counted from 0) whose sampled ids stand in `ids`; the turns before it
+        were rewritten by the chat format, and belong to other samples. spans: where each turn from `first` on lies.
     """
 
     ids: list[int]
@@ -66,32 +67,14 @@ class Dialect:
         Args:
             messages: the conversation; it ends with something that is not the assistant's.
             tools: their schemas, in the order in which the model sees them.
-            said: the sampled ids of each assistant message, in order; an empty one is encoded from its message.
+            said: the sampled ids of the last assistant messages, in order; one that is empty is encoded from its
+                message. Assistant messages before these belong to the opening (an example in an imported prompt):
+                nobody sampled them, and they are encoded as text.
 
         Raises:
-            ValueError: `said` and the assistant messages are not equally many.
+            ValueError: `said` has more turns than there are assistant messages.
         """
-        turns = [index for index, message in enumerate(messages) if message.role == "assistant"]
-        if len(said) != len(turns):
-            raise ValueError(f"said: found the ids of {len(said)} turns, expected {len(turns)}")
-        ids: list[int] = []
-        spans: list[tuple[int, int]] = []
-        first, text = 0, ""  # `ids` stands for `text`
-        for turn, end in enumerate([*turns, len(messages)]):
-            shown = self.chat.render(messages[:end], tools, generation=True, thinking=self.thinking)
-            if not shown.startswith(text):
-                ids, spans, first, text = [], [], turn, ""
-            ids += self.codec.encode(shown[len(text) :])
-            if end == len(messages):
-                break
-            spoken = self.chat.completion(messages[end], thinking=self.thinking)
-            sampled = list(said[turn]) or self.codec.encode(spoken)
-            spans.append((len(ids), len(ids) + len(sampled)))
-            ids += sampled
-            if not sampled or sampled[-1] not in self.codec.end_ids:
-                ids.append(self.codec.end_ids[0])
-            text = shown + spoken
-        return Prompt(ids, first, tuple(spans))
+        return Transcript(self, tools).prompt(messages, said)
 
     def spell(self, message: Message) -> list[int]:
         """The ids that say a message: what a demonstration teaches."""
@@ -101,3 +84,49 @@ class Dialect:
         """The message that sampled ids spell; `first_id` numbers its first call. Never raises."""
         finished = bool(ids) and ids[-1] in self.codec.end_ids
         return self.chat.parse(self.codec.decode(ids), finished=finished, first_id=first_id)
+
+
+class Transcript:
+    """One conversation as it grows, for whoever asks for the prompt of each turn: every turn is rendered once, and no
+    text is encoded twice.
+
+    `prompt` is `Dialect.prompt`; each call must go on with the conversation of the call before.
+    """
+
+    def __init__(self, dialect: Dialect, tools: Sequence[ToolSchema]) -> None:
+        self._dialect, self._tools = dialect, tools
+        self._ids: list[int] = []
+        self._text = ""  # what the ids stand for
+        self._first = 0
+        self._spans: list[tuple[int, int]] = []
+        self._prompts = 0  # how many prompts have been written: that of turn 0, of turn 1, ...
+
+    def prompt(self, messages: Sequence[Message], said: Sequence[Sequence[int]]) -> Prompt:
+        assistants = [index for index, message in enumerate(messages) if message.role == "assistant"]
+        opening = len(assistants) - len(said)
+        if opening < 0:
+            raise ValueError(f"said: found the ids of {len(said)} turns, expected at most {len(assistants)}")
+        turns = assistants[opening:]
+        for turn in range(self._prompts, len(turns) + 1):
+            if turn:
+                self._say(messages[turns[turn - 1]], said[turn - 1])
+            self._show(messages if turn == len(turns) else messages[: turns[turn]])
+        return Prompt(list(self._ids), self._first, tuple(self._spans))
+
+    def _say(self, message: Message, sampled: Sequence[int]) -> None:
+        codec, spoken = self._dialect.codec, self._dialect.chat.completion(message, thinking=self._dialect.thinking)
+        sampled = sampled or codec.encode(spoken)
+        self._spans.append((len(self._ids), len(self._ids) + len(sampled)))
+        self._ids += sampled
+        if not sampled or sampled[-1] not in codec.end_ids:
+            self._ids.append(codec.end_ids[0])
+        self._text += spoken
+
+    def _show(self, messages: Sequence[Message]) -> None:
+        """Writes what the chat format puts before the next turn; where it rewrites what it has shown, begins anew."""
+        shown = self._dialect.chat.render(messages, self._tools, generation=True, thinking=self._dialect.thinking)
+        if not shown.startswith(self._text):
+            self._ids, self._spans, self._first, self._text = [], [], self._prompts, ""
+        self._ids += self._dialect.codec.encode(shown[len(self._text) :])
+        self._text = shown
+        self._prompts += 1
