@@ -3,7 +3,8 @@
     FoundryError                 1   something of ours went wrong
     ├── InputError               3   a file, record or option of the user's is wrong
     │   ├── RecordError          3   one line or field of an artifact: file, line, field, found, expected
-    │   └── VersionError         3   an artifact of a schema version this release does not read
+    │   ├── VersionError         3   an artifact of a schema version this release does not read
+    │   └── ContextFull          3   a conversation leaves no room in the model's context; a rollout ends with it
     ├── MissingExtra             2   an optional dependency is not installed
     ├── SandboxError             4   the sandbox failed while it was running
     │   └── SandboxUnavailable   4   the sandbox cannot start here; nothing is executed
@@ -25,6 +26,7 @@ from pydantic import ValidationError
 
 __all__ = [
     "BudgetExceeded",
+    "ContextFull",
     "EndpointError",
     "FoundryError",
     "InputError",
@@ -99,6 +101,10 @@ def skip_or_raise(problem: RecordError, skip_bad: bool, on_bad: Callable[[Record
 
 class VersionError(InputError):
     """An artifact was written with a schema version that this release cannot read."""
+
+
+class ContextFull(InputError):
+    """A prompt leaves no room for a token in the model's context. A rollout that meets it has ended: stop `length`."""
 
 
 class MissingExtra(FoundryError):
