@@ -10,7 +10,9 @@ together (a group); T tokens of a response (ragged).
 
 The standard deviation of a group is unbiased (divided by G - 1) and eps is 1e-6, as in the release that the paper
 trained with; whitening is per token, with unbiased variance and eps 1e-8 under the root, as in verl's `masked_whiten`.
-A group with equal rewards has advantage 0 exactly: it teaches nothing, and is not turned into rounding noise.
+
+Departure: a group with equal rewards, or of one response, has advantage 0 exactly: it teaches nothing, and is not
+turned into rounding noise. (The release gives a group of one its reward as advantage, with mean 0 and deviation 1.)
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ __all__ = [
     "discounted_returns",
     "grpo",
     "has_spread",
+    "reinforce_returns",
     "response_advantages",
     "whiten",
     "whiten_tokens",
@@ -38,8 +41,8 @@ _EQUAL = 1e-9  # rewards that differ by less are the same reward
 
 
 def has_spread(rewards_G: Sequence[float]) -> bool:
-    """Whether a group's rewards differ: otherwise it has nothing to say about what is better."""
-    return max(rewards_G) - min(rewards_G) > _EQUAL
+    """Whether a group's rewards differ: otherwise it has nothing to say about what is better. An empty one has none."""
+    return len(rewards_G) > 0 and max(rewards_G) - min(rewards_G) > _EQUAL
 
 
 def grpo(rewards_G: Sequence[float], *, scale: bool = True) -> list[float]:
@@ -108,6 +111,19 @@ def discounted_returns(rewards_T: Sequence[float], gamma: float = 1.0) -> list[f
         following = reward + gamma * following
         returns.append(following)
     return returns[::-1]
+
+
+def reinforce_returns(reward: float, kl_T: Sequence[float], *, beta: float, gamma: float = 1.0) -> list[float]:
+    """The return of each token where the divergence is part of the reward: r_t = [t = T] * reward - beta * KL_t.
+
+    REINFORCE++ (arXiv:2501.03262) whitens these over the batch (`whiten_tokens`). `kl_T`: an estimate of the divergence
+    from the reference policy at each token of one response. Raises ValueError for a response without tokens.
+    """
+    if not kl_T:
+        raise ValueError("kl: found no token, expected at least one (the reward stands on the last)")
+    rewards = [-beta * kl for kl in kl_T]
+    rewards[-1] += reward
+    return discounted_returns(rewards, gamma)
 
 
 def response_advantages(
