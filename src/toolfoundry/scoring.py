@@ -53,10 +53,14 @@ async def score_responses(
     limits: Limits = Limits(),
     concurrency: int = 64,
 ) -> list[Scored]:
-    """The scores, in the order of the responses. Never raises for one of them.
+    """The scores, in the order of the responses. What fails for one of them leaves that one unscored.
 
-    `concurrency`: how many workers are in use at once, at most.
+    `concurrency`: how many workers are in use at once, at most. Raises ValueError where a prefix is of another
+    environment than the one it is given with.
     """
+    for spec, prefix, _ in responses:
+        if prefix.task.spec_id != spec.id:
+            raise ValueError(f"prefix {prefix.key}: found environment {spec.id}, expected {prefix.task.spec_id}")
     groups: dict[tuple[str, int], list[int]] = {}  # what shares a worker
     for index, (spec, prefix, _) in enumerate(responses):
         key = (spec.id, prefix.sample) if spec.state is None else ("", index)
