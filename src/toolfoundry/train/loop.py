@@ -111,6 +111,26 @@ class Optimizer:
         self.steps += 1
         return norm
 
+    def tensors(self) -> dict[str, Tensor]:
+        """The state as named tensors: part, parameter and quantity; `steps` is among them."""
+        found = {"steps": torch.tensor(self.steps)}
+        for number, part in enumerate(self.parts):
+            for index, values in part.state_dict()["state"].items():
+                for name, value in values.items():
+                    found[f"{number}.{index}.{name}"] = torch.as_tensor(value).contiguous()
+        return found
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Takes up the state that `tensors` gave. Raises KeyError or ValueError for that of another optimizer."""
+        self.steps = int(tensors["steps"])
+        for number, part in enumerate(self.parts):
+            state: dict[int, dict[str, Tensor]] = {}
+            for key, value in tensors.items():
+                if key.startswith(f"{number}."):
+                    _, index, name = key.split(".")
+                    state.setdefault(int(index), {})[name] = value
+            part.load_state_dict({"state": state, "param_groups": part.state_dict()["param_groups"]})
+
 
 # --- imitation -----------------------------------------------------------------------------------------------------
 
@@ -138,8 +158,8 @@ def imitate(model, optimizer: Optimizer, samples: Sequence[Sample], pad: int) ->
     logits, targets = target_logits(model, collate(samples, pad))
     loss = functional.cross_entropy(logits, targets)
     loss.backward()
-    right = float((logits.argmax(-1) == targets).float().mean())
-    return float(loss), right, optimizer.step()
+    right = (logits.argmax(-1) == targets).float().mean().item()
+    return loss.item(), right, optimizer.step()
 
 
 # --- policy gradient -----------------------------------------------------------------------------------------------
@@ -198,7 +218,7 @@ def improve(
                 gap = (ref_logprobs - logprobs).clamp(-20, 20)
                 kl = (gap.exp() - gap - 1).clamp(-10, 10)
                 losses = losses + config.kl_coefficient * kl
-                sums["kl"] += float(kl.detach().sum())
+                sums["kl"] += kl.detach().sum().item()
             if config.entropy_coefficient:
                 losses = losses - config.entropy_coefficient * entropy
             if config.loss_mean == "sequence":
@@ -214,9 +234,9 @@ def improve(
                     "intact (lower learning_rate)"
                 )
             loss.backward()
-            sums["loss"] += float(loss)
-            sums["entropy"] += float(entropy.detach().sum())
-            sums["clipped"] += float(((ratio - 1).abs() > config.clip).float().sum())
+            sums["loss"] += loss.item()
+            sums["entropy"] += entropy.detach().sum().item()
+            sums["clipped"] += ((ratio - 1).abs() > config.clip).sum().item()
             tokens += len(targets)
         norm = optimizer.step()
         trained += len(useful)

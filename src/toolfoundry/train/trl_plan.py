@@ -72,8 +72,8 @@ def steps_of(config: TrainConfig, prompts: int) -> int:
 def prompt_order(config: TrainConfig, prompts: int, *parts: str | int) -> Sequence[int]:
     """Which prompt is taken when: `steps_of` times `prompts_per_step` indices, shuffled anew in each pass.
 
-    The order is made before the run, not while it runs, so that a resumed run goes on in it. A prompt stands twice in
-    one step only where there are fewer prompts than places.
+    The order is made before the run, not while it runs, so that a resumed run goes on in it. Where one pass ends
+    within a step, a prompt can stand twice in it: as two groups.
     """
     wanted = steps_of(config, prompts) * config.prompts_per_step
     order: list[int] = []

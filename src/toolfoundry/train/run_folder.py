@@ -1,0 +1,188 @@
+# pyright: basic
+"""The folder of a training run: what it was asked for, what happened, and where it can go on.
+
+    RUN/run.json                 configuration, seeds, hashes, versions, licences: what can be redone from it
+    RUN/metrics.jsonl            one line a step
+    RUN/rounds/003.jsonl         the prefixes that were collected for that round (mode `prefix`)
+    RUN/checkpoints/000120/      model, tokenizer, optimizer and state after that many steps
+    RUN/final/                   model and tokenizer at the end
+
+A checkpoint is written beside and then renamed, so that one that is there is whole; weights and optimizer state are
+safetensors, never pickles. To go on means: the newest checkpoint is loaded, metrics after it are cut off, and the steps
+since then are done again with the same seeds, so that they give the same.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+from pydantic import JsonValue, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from toolfoundry.errors import InputError, OutputError, RecordError, invalid_field
+from toolfoundry.train.config import TrainConfig
+from toolfoundry.train.loop import Optimizer
+from toolfoundry.types import Record
+
+__all__ = ["RunFolder", "State"]
+
+RESUMABLE = {"rounds", "max_steps", "save_every", "keep_checkpoints", "report_to"}
+"""What may differ between a run and its continuation."""
+
+
+class State(Record):
+    """Where a run stands: steps done, the round, how many of the round's prompts are used up, and pass rates."""
+
+    step: int = 0
+    round: int = 0
+    used: int = 0
+    pass_rates: dict[str, JsonValue] = {}
+
+
+class RunFolder:
+    """One run's folder. `begin` makes it or goes on with it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._metrics: Any = None
+
+    def begin(self, config: TrainConfig, about: Mapping[str, JsonValue], *, resume: bool, force: bool) -> None:
+        """Makes the folder and writes `run.json`, or checks that a run that is gone on with is the same one.
+
+        Raises OutputError where there is a run already, InputError where it was begun with another configuration.
+        """
+        described = self.path / "run.json"
+        if described.exists() and not resume:
+            if not force:
+                raise OutputError(f"{self.path} holds a run; --resume goes on with it, --force replaces it")
+            shutil.rmtree(self.path)
+        if described.exists():
+            self._check_same(described, config, about)
+        self.path.mkdir(parents=True, exist_ok=True)
+        for name in ("checkpoints", "rounds"):
+            (self.path / name).mkdir(exist_ok=True)
+        document = {"toolfoundry": "training", "schema_version": 1, "config": config.model_dump(mode="json"), **about}
+        _replace(described, orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")
+
+    def _check_same(self, described: Path, config: TrainConfig, about: Mapping[str, JsonValue]) -> None:
+        begun = orjson.loads(described.read_bytes())
+        now: dict[str, Any] = config.model_dump(mode="json")
+        for name, value in now.items():
+            before = begun.get("config", {}).get(name)
+            if before != value and name not in RESUMABLE:
+                raise InputError(f"{self.path} was begun with {name} {before!r}, found {value!r}; --force starts anew")
+        for name in ("environments", "start"):
+            if begun.get(name) != about.get(name):
+                raise InputError(
+                    f"{self.path} was begun with {name} {begun.get(name)!r}, found {about.get(name)!r}; "
+                    "--force starts anew"
+                )
+
+    # --- metrics ------------------------------------------------------------------------------------------------------
+
+    def cut_metrics(self, step: int) -> None:
+        """Drops the lines of steps after `step`, and a half-written last one."""
+        path = self.path / "metrics.jsonl"
+        lines = path.read_bytes().split(b"\n") if path.exists() else []
+        kept: list[bytes] = []
+        for line in lines[:-1]:
+            try:
+                if orjson.loads(line)["step"] <= step:
+                    kept.append(line + b"\n")
+            except (orjson.JSONDecodeError, KeyError, TypeError):
+                continue
+        _replace(path, b"".join(kept))
+
+    def log(self, row: Mapping[str, JsonValue]) -> None:
+        """Appends one line to the metrics."""
+        if self._metrics is None:
+            self._metrics = (self.path / "metrics.jsonl").open("ab", buffering=0)
+        try:
+            self._metrics.write(orjson.dumps(dict(row)) + b"\n")
+        except OSError as error:
+            raise OutputError(f"{self.path / 'metrics.jsonl'}: {error.strerror}") from error
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """The metrics so far."""
+        path = self.path / "metrics.jsonl"
+        for line in path.read_bytes().splitlines() if path.exists() else []:
+            yield orjson.loads(line)
+
+    def close(self) -> None:
+        if self._metrics is not None:
+            self._metrics.close()
+            self._metrics = None
+
+    # --- checkpoints --------------------------------------------------------------------------------------------------
+
+    def save(self, model: Any, tokenizer: Any, optimizer: Optimizer | None, state: State, keep: int) -> Path:
+        """Writes a checkpoint, and removes all but the newest `keep`."""
+        target = self.path / "checkpoints" / f"{state.step:06d}"
+        draft = target.with_name(f".{target.name}")
+        shutil.rmtree(draft, ignore_errors=True)
+        try:
+            model.save_pretrained(draft)
+            tokenizer.save_pretrained(draft)
+            if optimizer is not None:
+                save_file(optimizer.tensors(), draft / "optimizer.safetensors")
+            (draft / "state.json").write_bytes(orjson.dumps(state.model_dump(mode="json")) + b"\n")
+            shutil.rmtree(target, ignore_errors=True)
+            draft.rename(target)
+        except (OSError, SafetensorError) as error:
+            raise OutputError(f"{target}: cannot be written: {error}") from error
+        for old in self._checkpoints()[:-keep]:
+            shutil.rmtree(old)
+        return target
+
+    def newest(self) -> tuple[Path, State] | None:
+        """The newest checkpoint and its state; None where there is none."""
+        found = self._checkpoints()
+        if not found:
+            return None
+        path = found[-1] / "state.json"
+        try:
+            return found[-1], State.model_validate(orjson.loads(path.read_bytes()))
+        except (OSError, orjson.JSONDecodeError) as error:
+            raise InputError(f"{path}: cannot be read: {error}") from error
+        except ValidationError as error:
+            problem = invalid_field(error)
+            raise RecordError(
+                expected=problem.expected, found=problem.found, field=problem.field, file=str(path)
+            ) from None
+
+    def restore(self, checkpoint: Path, optimizer: Optimizer) -> None:
+        """Loads the optimizer's state of a checkpoint."""
+        path = checkpoint / "optimizer.safetensors"
+        try:
+            optimizer.load(load_file(path))
+        except (OSError, SafetensorError, KeyError, ValueError) as error:
+            raise InputError(f"{path}: cannot be read as the state of this run's optimizer: {error}") from error
+
+    def finish(self, model: Any, tokenizer: Any) -> Path:
+        """Writes the final model."""
+        final = self.path / "final"
+        draft = self.path / ".final"
+        shutil.rmtree(draft, ignore_errors=True)
+        model.save_pretrained(draft)
+        tokenizer.save_pretrained(draft)
+        shutil.rmtree(final, ignore_errors=True)
+        draft.rename(final)
+        return final
+
+    def _checkpoints(self) -> Sequence[Path]:
+        folder = self.path / "checkpoints"
+        return sorted(path for path in folder.glob("[0-9]*") if (path / "state.json").exists())
+
+
+def _replace(path: Path, data: bytes) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror}") from error

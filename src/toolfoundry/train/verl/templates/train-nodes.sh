@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Trains on several nodes, which Ray joins to one cluster. Run it on the first node: NODES=4 ./train-nodes.sh
+#
+# Before that:
+# 1. On every node the same virtual environment (pip install 'verl[vllm]==0.9.1' toolfoundry), and this folder at the
+#    same path (shared storage). Tools run in the sandbox of each node. This tries it:
+#    python3 -c "from toolfoundry.sandbox import self_test; print(self_test())"
+# 2. On the first node:      ray start --head --port=6379
+# 3. On each other node:     ray start --address=FIRST_NODE:6379
+# Who can reach Ray's ports can run code on the cluster: keep them inside a private network.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+export RAY_ADDRESS=${RAY_ADDRESS:-auto}  # join the cluster; without one, fail instead of starting on this node alone
+exec "$here/train.sh" trainer.nnodes="${NODES:?NODES: how many nodes}" "$@"
