@@ -78,6 +78,31 @@ def test_undefined_names(before, body, undefined):
 
 
 @pytest.mark.parametrize(
+    "body",
+    [
+        "return a + missing",
+        "a += missing\ndel b\nreturn a",
+        "import json.decoder as j, os.path\nreturn j, os, sys",
+        "for i in a:\n    last = i\nreturn last, other(TABLE)",
+        "try:\n    return other(b)\nexcept E as e:\n    return e, wrong",
+        "with b as (c, d):\n    return a[c], d, __name__, print, n",
+    ],
+)
+def test_a_lambda_elsewhere_changes_nothing(body):
+    """Names are read from the tree where no scope stands inside another, else from Python's symbol table: the same."""
+    before, after = "import re\nTABLE = {}\ndef other(x):\n    return x, TABLE, re, unknown", "rest = lambda: 0"
+    plain, asked = read(body, before), read(body, before, after)
+    assert (plain.hidden, plain.undefined) == (asked.hidden, asked.undefined)
+    assert plain.dead_parameters == asked.dead_parameters
+
+
+def test_what_only_the_symbol_table_finds_wrong():
+    """A parameter twice is no Python, with scopes or without."""
+    with pytest.raises(SyntaxError):
+        read_source("def tool(a, a):\n    return a", "tool")
+
+
+@pytest.mark.parametrize(
     ("before", "body", "reads"),
     [
         ("import datetime", "return datetime.datetime.now()", ["datetime.datetime.now"]),

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import ast
 import builtins
-import re
 import symtable
 import warnings
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, cast
@@ -48,22 +46,23 @@ _DANGEROUS_PATHS = frozenset(
     builtins.exec builtins.open builtins.compile io.open importlib.import_module pickle.loads pickle.load
     """.split()
 )
-# A text without any of these words uses none of the names: most sources need not be looked through.
-_MAY_READ_CLOCK = re.compile(
-    rf"\b(random|secrets|strftime|{'|'.join(sorted({path.rpartition('.')[2] for path in _CLOCK}))})\b"
-)
-_MAY_BE_DANGEROUS = re.compile(
-    rf"\b({'|'.join(sorted(_DANGEROUS | {path.partition('.')[0] for path in _DANGEROUS_PATHS}))})\b"
-)
+# A source without any of these words uses none of the names: most sources need not be looked through.
+_MAY_READ_CLOCK = frozenset({"random", "secrets", "strftime", *(path.rpartition(".")[2] for path in _CLOCK)})
+_MAY_BE_DANGEROUS = frozenset(_DANGEROUS | {path.partition(".")[0] for path in _DANGEROUS_PATHS})
 
 
-# The fields of each kind of node in which other nodes can be.
-_LEAVES = frozenset("ctx op ops id attr kind type_comment level module lineno conversion is_async simple".split())
+# The fields of each kind of node in which nothing but other nodes, lists of them, and None can be.
+_LEAVES = frozenset(
+    "ctx op ops id attr kind type_comment level module lineno conversion is_async simple "
+    "arg asname rest kwd_attrs".split()
+)
+_WITHOUT = (ast.Constant, ast.Global, ast.Nonlocal)
+_NAMED = frozenset(kind for kind in vars(ast).values() if getattr(kind, "__name__", "") == "TypeAlias")  # by a node
 _BRANCHES: dict[type[ast.AST], tuple[str, ...]] = {
-    kind: () if kind is ast.Constant else tuple(field for field in kind._fields if field not in _LEAVES)
+    kind: tuple(field for field in kind._fields if field not in _LEAVES and (field != "name" or kind in _NAMED))
     for kind in vars(ast).values()
     if isinstance(kind, type) and issubclass(kind, ast.AST)
-}
+} | dict.fromkeys(_WITHOUT, ())
 _SCOPES = (
     ast.FunctionDef,
     ast.AsyncFunctionDef,
@@ -74,6 +73,17 @@ _SCOPES = (
     ast.DictComp,
     ast.GeneratorExp,
 )
+# Where none of these stands, every name is either the function's own or global; else Python's symbol table is asked.
+_SCOPING = frozenset(
+    getattr(ast, name)
+    for name in "AsyncFunctionDef ClassDef Lambda ListComp SetComp DictComp GeneratorExp Global Nonlocal AnnAssign "
+    "NamedExpr Match TypeAlias TypeVar ParamSpec TypeVarTuple".split()
+    if hasattr(ast, name)
+)
+
+
+_IMPORTS = (ast.Import, ast.ImportFrom)
+_BINDING = (ast.Name, ast.Import, ast.ImportFrom, ast.ExceptHandler)
 
 
 class Parameter(NamedTuple):
@@ -93,8 +103,9 @@ class Parameter(NamedTuple):
 class Source:
     """A parsed source and its function.
 
-    nodes: the whole tree, flat; open_ended: the function takes any keyword (`**kwargs`); hidden, undefined: names
-    that it needs from the module, and names that nothing defines (see `_needed_names`).
+    nodes: the whole tree, flat; read_names: what the function's body reads; open_ended: the function takes any keyword
+    (`**kwargs`); hidden, undefined: names that it needs from the module, and names that nothing defines (see
+    `_needed_names`).
     """
 
     text: str
@@ -102,6 +113,7 @@ class Source:
     nodes: tuple[ast.AST, ...]
     function: ast.FunctionDef
     parameters: tuple[Parameter, ...]
+    read_names: frozenset[str]
     open_ended: bool
     hidden: tuple[str, ...]
     undefined: tuple[str, ...]
@@ -109,15 +121,9 @@ class Source:
     @cached_property
     def dead_parameters(self) -> list[str]:
         """Parameters that no expression of the body reads."""
-        function = self.function
-        rest = [statement for statement in self.tree.body if statement is not function]
-        returns = [function.returns] if function.returns else []
-        elsewhere = _read_names(flat(function.args, *function.decorator_list, *returns, *rest))
-        everywhere = _read_names(self.nodes)
-        read = {name for name, times in everywhere.items() if times > elsewhere[name]}
-        if read & _READS_ALL:
+        if self.read_names & _READS_ALL:
             return []
-        return [parameter.name for parameter in self.parameters if parameter.name not in read]
+        return [parameter.name for parameter in self.parameters if parameter.name not in self.read_names]
 
     def effects(self) -> list[ast.stmt]:
         """Module-level statements that do something other than define."""
@@ -125,19 +131,37 @@ class Source:
 
     def imports(self) -> list[str]:
         """Every module that is imported anywhere, by its full name, in order of appearance."""
-        if "import" not in self.text:
-            return []
         found: dict[str, None] = {}
-        for node in self.nodes:
+        for node in self._imports:
             if isinstance(node, ast.Import):
                 found.update(dict.fromkeys(alias.name for alias in node.names))
-            elif isinstance(node, ast.ImportFrom):
+            else:
                 found["." * node.level + (node.module or "")] = None
         return list(found)
 
+    @cached_property
+    def _imports(self) -> list[ast.Import | ast.ImportFrom]:
+        return [node for node in self.nodes if isinstance(node, _IMPORTS)] if "import" in self.text else []
+
+    @cached_property
+    def _words(self) -> frozenset[str]:
+        """Every word that names a variable, an attribute, or what is imported."""
+        words: set[str] = set()
+        for node in self.nodes:
+            kind = type(node)
+            if kind is ast.Name:
+                words.add(cast("ast.Name", node).id)
+            elif kind is ast.Attribute:
+                words.add(cast("ast.Attribute", node).attr)
+        for node in self._imports:
+            paths = [alias.name for alias in node.names]
+            paths += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            words.update(word for path in paths for word in path.split("."))
+        return frozenset(words)
+
     def clock_reads(self) -> list[str]:
         """Calls that read the clock or draw random numbers, as dotted names; what is given a seed is left out."""
-        if not _MAY_READ_CLOCK.search(self.text):
+        if self._words.isdisjoint(_MAY_READ_CLOCK):
             return []
         used = list(self._uses())
         if any(name == "random.seed" and arguments for name, arguments in used):
@@ -156,7 +180,7 @@ class Source:
 
     def dangerous_calls(self) -> list[str]:
         """Calls that evaluate code, open files or start processes."""
-        if not _MAY_BE_DANGEROUS.search(self.text):
+        if self._words.isdisjoint(_MAY_BE_DANGEROUS):
             return []
         own = bound_names(self.nodes) | {p.name for p in self.parameters}
         found = dict.fromkeys(
@@ -196,12 +220,12 @@ class Source:
     def _uses(self) -> Iterator[tuple[str, int]]:
         """Every call as (dotted name with imports resolved, number of arguments), and names that are passed on."""
         modules: dict[str, str] = {}
-        for node in self.nodes:
+        for node in self._imports:
             if isinstance(node, ast.Import):
                 for alias in node.names:
                     top = alias.name.partition(".")[0]
                     modules[alias.asname or top] = alias.name if alias.asname else top
-            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            elif node.module and not node.level:
                 modules |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
         called: dict[int, int] = {}
         for node in self.nodes:
@@ -235,12 +259,15 @@ def read_source(text: str, name: str) -> Source:
         Parameter(argument.arg, default, argument.annotation, argument not in spec.posonlyargs)
         for argument, default in pairs
     )
-    names = _needed_names(text, tree, name)
-    return Source(text, tree, tuple(flat(tree)), function, parameters, spec.kwarg is not None, *names)
+    nodes = tuple(flat(tree))
+    reads = _Reads.of(text, tree, nodes)
+    read_names = reads.bodies.get(id(function)) or _read_names(flat(*function.body))
+    names = _needed_names(tree, name, reads)
+    return Source(text, tree, nodes, function, parameters, frozenset(read_names), spec.kwarg is not None, *names)
 
 
-def _read_names(nodes: Iterable[ast.AST]) -> Counter[str]:
-    return Counter(node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load))
+def _read_names(nodes: Iterable[ast.AST]) -> set[str]:
+    return {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
 
 
 def flat(*trees: ast.AST) -> list[ast.AST]:
@@ -254,11 +281,11 @@ def flat(*trees: ast.AST) -> list[ast.AST]:
         values = node.__dict__
         for field in _BRANCHES[type(node)]:
             value = values.get(field)
-            if isinstance(value, list):
-                for part in cast("list[object]", value):
-                    if isinstance(part, ast.AST):
+            if type(value) is list:
+                for part in cast("list[ast.AST | None]", value):
+                    if part is not None:
                         append(part)
-            elif isinstance(value, ast.AST):
+            elif value is not None:
                 append(value)
     return nodes
 
@@ -314,7 +341,7 @@ class _Names(NamedTuple):
     undefined: tuple[str, ...]
 
 
-def _needed_names(text: str, tree: ast.Module, name: str) -> _Names:
+def _needed_names(tree: ast.Module, name: str, given: _Reads) -> _Names:
     """The global names that the function needs, itself or through others, when it is called.
 
     Hidden are those that the module defines: where a source is executed inside a function (`exec(code)` in a caller's
@@ -323,9 +350,10 @@ def _needed_names(text: str, tree: ast.Module, name: str) -> _Names:
     module nor Python defines.
     """
     bound = {name: statement for statement in tree.body for name in module_names(statement)}
-    reads, made = _globals(text)
-    for bound_name, statement in bound.items():
-        reads.setdefault(bound_name, set()).update(_lambda_reads(statement))
+    reads, made = given.globals, given.made
+    if not given.plain:
+        for bound_name, statement in bound.items():
+            reads.setdefault(bound_name, set()).update(_lambda_reads(statement))
     waiting, seen, undefined = [name], dict[str, None](), dict[str, None]()
     while waiting:
         for needed in sorted(reads.get(waiting.pop(), ())):
@@ -350,6 +378,39 @@ def _lambda_reads(statement: ast.stmt) -> set[str]:
 
 def _is_import_of(statement: ast.stmt, module: str) -> bool:
     return isinstance(statement, ast.Import) and any(a.name == module and not a.asname for a in statement.names)
+
+
+class _Reads(NamedTuple):
+    """What the module-level functions and classes read.
+
+    globals: for each its global names; made: the global names that any code sets; bodies: all names that a function's
+    body reads, by the id of its node, where that is known; plain: whether there is no scope inside another.
+    """
+
+    globals: dict[str, set[str]]
+    made: set[str]
+    bodies: dict[int, set[str]]
+    plain: bool
+
+    @classmethod
+    def of(cls, text: str, tree: ast.Module, nodes: Sequence[ast.AST]) -> _Reads:
+        kinds = [*map(type, nodes)]
+        functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+        if _SCOPING.isdisjoint(kinds) and kinds.count(ast.FunctionDef) == len(functions):
+            found: dict[str, set[str]] = {}
+            bodies: dict[int, set[str]] = {}
+            for function in functions:
+                around = flat(function.args)
+                given = [argument.arg for argument in around if isinstance(argument, ast.arg)]
+                body = flat(*function.body)
+                own = bound_names(node for node in body if isinstance(node, _BINDING))
+                if "*" in own or "__debug__" in own or len({*given}) < len(given):
+                    break  # no Python, which the symbol table will say
+                bodies[id(function)] = read = _read_names(body)
+                found.setdefault(function.name, set()).update(read - own - {*given})
+            else:
+                return cls(found, set(), bodies, True)
+        return cls(*_globals(text), {}, False)
 
 
 def _globals(text: str) -> tuple[dict[str, set[str]], set[str]]:
