@@ -71,27 +71,17 @@ OnStep = Callable[[Mapping[str, float]], None]
 """Gets the metrics of each step, with its number (from 1) in the round as `step`."""
 
 _NAMES = {
-    "loss": "loss",
-    "grad_norm": "grad_norm",
-    "learning_rate": "learning_rate",
-    "reward": "reward",
-    "reward_std": "reward_std",
-    "zero_spread": "zero_spread",
-    "unscored": "unscored",
-    "malformed": "malformed",
-    "calls": "calls",
-    "turns": "turns",
-    "solve_precision": "solve_precision",
-    "solve_recall": "solve_recall",
-    "solve_f1": "solve_f1",
-    "answers_right": "answers_right",
-    "kl": "kl",
-    "entropy": "entropy",
+    **{
+        name: name
+        for name in (
+            "loss grad_norm learning_rate reward reward_std groups flat_groups responses unscored malformed calls "
+            "turns solve_p solve_r solve_f1 answer kl entropy"
+        ).split()
+    },
     "clip_ratio/region_mean": "clipped",
-    "completions/mean_length": "response_tokens",
+    "completions/mean_length": "tokens",
     "completions/clipped_ratio": "cut_off",
     "sampling/sampling_logp_difference/mean": "sampler_gap",
-    "step_time": "update_seconds",
     "mean_token_accuracy": "token_accuracy",
 }
 """Which of TRL's metrics are passed on, and how we call them."""

@@ -24,14 +24,14 @@ from toolfoundry.chat import keeps_prefix
 from toolfoundry.environment import Executor, opening
 from toolfoundry.errors import FoundryError, InputError, MissingExtra
 from toolfoundry.policies.sampling import Batcher, Request, Sampled, Sampler, TokenPolicy
-from toolfoundry.reward import faulty, final_answer_right, score_trajectory
+from toolfoundry.reward import final_answer_right, grade_trajectory, score_trajectory
 from toolfoundry.rollout import Job, run_rollouts
 from toolfoundry.samples import Prefix, Sample, episode_samples
 from toolfoundry.scoring import Response, Scored, score_responses
 from toolfoundry.seeds import derive_seed
 from toolfoundry.tokens import Dialect
 from toolfoundry.train.config import TrainConfig
-from toolfoundry.types import EnvSpec, Limits, Message, Score, ToolCall, Trajectory
+from toolfoundry.types import EnvSpec, Limits, Message, ToolCall, Trajectory
 
 try:
     from trl.models.utils import unwrap_model_for_generation
@@ -41,6 +41,8 @@ except ImportError:
 from toolfoundry.policies.transformers import TransformersSampler
 
 __all__ = ["EpisodeRollouts", "PrefixRollouts", "require_kept_prefixes"]
+
+_MALFORMED = -0.3  # this reward or less: nothing said, or what was said could not be read
 
 
 class _Rollouts:
@@ -131,9 +133,8 @@ class PrefixRollouts(_Rollouts):
         return [None if one.graded is None else one.graded.reward.value for one in scored]
 
     def _prompt_ids(self, prefix: Prefix) -> list[int]:
-        said = prefix.said or [()] * sum(message.role == "assistant" for message in prefix.messages)
         tools = opening(self._specs[prefix.task.spec_id]).tools
-        ids = self._dialect.prompt(prefix.messages, tools, said).ids
+        ids = self._dialect.prompt(prefix.messages, tools, prefix.said).ids
         if len(ids) > self._config.max_prompt_tokens:
             found = f"prefix {prefix.key}: found {len(ids)} tokens"
             raise FoundryError(f"{found}, expected at most {self._config.max_prompt_tokens} (longer ones are left out)")
@@ -170,7 +171,7 @@ class EpisodeRollouts(_Rollouts):
     def reward(self, prompts: list[str], log_metric: Any, **columns: Any) -> list[float | None]:  # noqa: ARG002
         """The score of each episode of the last rollout, None where it failed."""
         scores = [score_trajectory(trajectory) for trajectory in self._played]
-        for name, value in _episode_metrics([score for score in scores if score is not None]).items():
+        for name, value in _episode_metrics(self._played).items():
             log_metric(name, value)
         self._count([trajectory.error for trajectory in self._played])
         return [None if score is None else score.value for score in scores]
@@ -248,7 +249,7 @@ def _padded(sample: Sample, prompt: int) -> list[float]:
 
 
 def _response_metrics(responses: Sequence[Response], scored: Sequence[Scored]) -> dict[str, float]:
-    """Over the scored responses. `answers_right`: share of right final answers among messages without calls."""
+    """Over the scored responses. `answer`: share of right final answers among messages without calls."""
     known = [(r, s.graded.reward) for r, s in zip(responses, scored, strict=True) if s.graded is not None]
     if not known:
         return {}
@@ -258,33 +259,31 @@ def _response_metrics(responses: Sequence[Response], scored: Sequence[Scored]) -
         for r, _ in known
         if not r.message.tool_calls and r.prefix.task.answer is not None
     ]
-    metrics = {
-        "malformed": _mean(
-            [bool(reward.malformed) or (not r.message.tool_calls and faulty(r.message)) for r, reward in known]
-        ),
-        "calls": calls / len(known),
-    }
+    metrics = {"malformed": _mean([reward.value <= _MALFORMED for _, reward in known]), "calls": calls / len(known)}
     if calls:
-        metrics["solve_precision"] = sum(reward.solved for _, reward in known) / calls
+        metrics["solve_p"] = sum(reward.solved for _, reward in known) / calls
     if final:
-        metrics["answers_right"] = _mean(final)
+        metrics["answer"] = _mean(final)
     return metrics
 
 
-def _episode_metrics(scores: Sequence[Score]) -> dict[str, float]:
-    """Means over the scored episodes, with the strict Solve metrics; `malformed` is per turn."""
-    if not scores:
+def _episode_metrics(trajectories: Sequence[Trajectory]) -> dict[str, float]:
+    """Means over the scored episodes, with the strict Solve metrics; `malformed`: share with a malformed turn."""
+    known = [(one, score) for one in trajectories if (score := score_trajectory(one)) is not None]
+    if not known:
         return {}
+    scores = [score for _, score in known]
+    malformed = [any(g.reward.value <= _MALFORMED for g in grade_trajectory(one, "frontier")) for one, _ in known]
     metrics = {
-        "malformed": sum(score.malformed for score in scores) / max(1, sum(score.turns for score in scores)),
+        "malformed": _mean(malformed),
         "calls": _mean([score.strict.calls for score in scores]),
         "turns": _mean([score.turns for score in scores]),
-        "solve_precision": _mean([score.strict.precision for score in scores]),
-        "solve_recall": _mean([score.strict.recall for score in scores]),
+        "solve_p": _mean([score.strict.precision for score in scores]),
+        "solve_r": _mean([score.strict.recall for score in scores]),
         "solve_f1": _mean([score.strict.f1 for score in scores]),
     }
     if right := [score.answer_right for score in scores if score.answer_right is not None]:
-        metrics["answers_right"] = _mean(right)
+        metrics["answer"] = _mean(right)
     return metrics
 
 

@@ -127,8 +127,13 @@ class ReinforceTrainer(GRPOTrainer):
         for index in scored:
             groups.setdefault(index // size, []).append(rewards_D[index])
         flat = sum(not has_spread(group) for group in groups.values())
-        self._metrics[mode]["zero_spread"].append(flat / len(groups))
-        self._metrics[mode]["unscored"].append(1 - len(scored) / len(rewards_D))
+        for name, value in {
+            "groups": len(groups),
+            "flat_groups": flat / len(groups),
+            "responses": len(scored),
+            "unscored": len(rewards_D) - len(scored),
+        }.items():
+            self._metrics[mode][name].append(value)
         found: list[float | None] = [None] * len(rewards_D)
         for index, value in zip(scored, values, strict=True):
             found[index] = value
