@@ -22,6 +22,7 @@ from rich.markup import escape
 
 from toolfoundry import __version__
 from toolfoundry.cli_build import build
+from toolfoundry.cli_samples import samples
 from toolfoundry.console import (
     LiveScore,
     Problems,
@@ -583,6 +584,11 @@ def score(
             label = f"mean turn reward ({reward}) of {escape(visible(name, 60))}"
             out.print(f"{label}: {number(metric.mean)} over {metric.n} turns", highlight=False)
     done_line(None, problems)
+
+
+app.command(
+    epilog="Example: [cyan]toolfoundry samples rollouts.jsonl --envs envs.jsonl -o prefixes.parquet[/cyan]"
+)(samples)
 
 
 @app.command(epilog="Example: [cyan]toolfoundry demo -o demo-out[/cyan]")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -24,7 +24,7 @@ from toolfoundry.errors import InputError, RecordError, invalid_field, skip_or_r
 from toolfoundry.sources import parse_source
 from toolfoundry.types import EnvSpec, Goal, Message, Provenance, Scenario, ScenarioKind, Tool, ToolCall, ToolSchema
 
-__all__ = ["from_row", "read_ftrl", "to_row"]
+__all__ = ["from_row", "read_ftrl", "to_row", "unsolved_set"]
 
 _FIELDS = ("messages", "tools", "codes", "unsolved_set", "solve_rate", "data_source", "split", "answer")
 
@@ -101,15 +101,12 @@ def to_row(spec: EnvSpec, *, with_gold: bool = False) -> str:
     if original is not None and (not with_gold or "gt_tool_call" in orjson.loads(original)):
         return original
     labels = spec.provenance.labels
-    unsolved: dict[str, list[str]] = {}
-    for goal in sorted(spec.goals, key=lambda goal: _natural(goal.id)):
-        unsolved.setdefault(goal.tool, []).append(spelling(goal.answer))
     prompt = spec.prompt or (Message(role="user", content=spec.scenario.question),)
     row: dict[str, JsonValue] = {
         "messages": [{"role": message.role, "content": message.content} for message in prompt],
         "tools": _python_json([tool.signature.as_function() for tool in spec.tools]),
         "codes": _python_json({tool.name: tool.source for tool in spec.tools}),
-        "unsolved_set": _python_json(unsolved),
+        "unsolved_set": _python_json(unsolved_set(spec.goals)),
         "solve_rate": labels.get("solve_rate", 0.0),
         "data_source": labels.get("data_source", f"self/{spec.scenario.kind}" if spec.scenario.kind else "self"),
         "split": labels.get("split", "train"),
@@ -119,6 +116,14 @@ def to_row(spec: EnvSpec, *, with_gold: bool = False) -> str:
         gold = [{"name": call.name, "parameters": orjson.loads(call.arguments)} for call in spec.gold_calls or ()]
         row["gt_tool_call"] = _python_json(gold)
     return _python_json(row)
+
+
+def unsolved_set(goals: Iterable[Goal]) -> dict[str, list[str]]:
+    """Tool name -> the answers that calls to it are still to give, as the format spells them."""
+    answers: dict[str, list[str]] = {}
+    for goal in sorted(goals, key=lambda goal: _natural(goal.id)):
+        answers.setdefault(goal.tool, []).append(spelling(goal.answer))
+    return answers
 
 
 # --- fields --------------------------------------------------------------------------------------------------------

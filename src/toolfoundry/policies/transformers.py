@@ -39,7 +39,7 @@ except ImportError:
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["HFCodec", "LocalPolicy", "TransformersSampler", "load_policy"]
+__all__ = ["HFCodec", "LocalPolicy", "TransformersSampler", "load_codec", "load_policy"]
 
 _ROOM = 64  # tokens by which a cache grows: it is copied once for so many
 _HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
@@ -119,6 +119,17 @@ def load_policy(
             f"{model}: the tokenizer has ids up to {largest}, found {rows} embeddings: they are of different models"
         )
     return LocalPolicy(model, network.to(place).eval(), tokenizer, codec)
+
+
+def load_codec(model: str, *, chat: str = "hermes") -> HFCodec:
+    """The codec of a checkpoint alone: a folder or hub name, as for `load_policy`; no weights are read or fetched."""
+    path = Path(model).expanduser()
+    place = str(path) if path.is_dir() else model
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=path.is_dir(), trust_remote_code=False)
+    except Exception as failure:
+        raise InputError(f"{model}: its tokenizer cannot be read: {_first_line(failure)}") from failure
+    return HFCodec(tokenizer, chat_format(chat).end_tokens, name=model)
 
 
 def _network(model: str, folder: Path, dtype: torch.dtype) -> Any:
