@@ -19,6 +19,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import NamedTuple
 
 from toolfoundry.environment import Environment, Executor
+from toolfoundry.errors import ContextFull
 from toolfoundry.policies import Policy
 from toolfoundry.reward import grade_turn
 from toolfoundry.types import Completion, EnvSpec, Limits, Message, Preset, StopReason, Trajectory, Turn
@@ -91,6 +92,8 @@ async def run_rollout(
                 if (reached := _limit_reached(limits, started, len(turns), calls, tokens)) is not None:
                     stop = reached
                     break
+        except ContextFull as full:  # what was played counts; where nothing could be, there is nothing to score
+            stop, error = ("length", None) if turns else ("error", _cause(full))
         except TimeoutError as failure:
             # Only a deadline of ours is the rollout's own end; a policy that times out by itself has failed.
             if (left := _remaining(limits, started)) is not None and left <= 0:

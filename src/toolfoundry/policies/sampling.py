@@ -10,14 +10,20 @@ own, so that what is sampled does not depend on who else is in the batch, beyond
 from __future__ import annotations
 
 import asyncio
+import time
+import weakref
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+from toolfoundry.errors import ContextFull
 from toolfoundry.seeds import derive_seed
 from toolfoundry.tokens import Dialect
 from toolfoundry.types import Completion, Message, ToolSchema, Usage
 
 __all__ = ["Batcher", "Request", "Sampled", "Sampler", "TokenPolicy"]
+
+# Turns of the event loop without news. An answer ends a rollout, and the next one asks, within fewer than ten.
+_QUIET_TURNS = 20
 
 
 class Request(NamedTuple):
@@ -28,8 +34,8 @@ class Request(NamedTuple):
 
 
 class Sampled(NamedTuple):
-    """The sampled ids, the end of turn included where it came, and the log-probability of each as it was sampled
-    (at the sampling temperature; 0 for greedy decoding)."""
+    """The sampled ids, the end of turn included where it came, and the log-probability of each under the distribution
+    that it was drawn from (for temperature 0, which draws nothing, under that of temperature 1)."""
 
     token_ids: list[int]
     logprobs: list[float]
@@ -38,61 +44,116 @@ class Sampled(NamedTuple):
 class Sampler(Protocol):
     """A model that completes prompts. Temperature 0 is greedy. Results are in the order of the requests.
 
-    Raises InputError for a prompt that does not fit the model.
+    One that has an attribute `context` (the tokens that a prompt and its completion may have together) is never asked
+    by a `Batcher` for a prompt that leaves no room in it. Raises ContextFull (an InputError) for one that does.
     """
 
     def sample(self, requests: Sequence[Request], *, max_tokens: int, temperature: float) -> list[Sampled]: ...
 
 
 class Batcher:
-    """Collects the requests of rollouts that run at once: when none of them can go on, all are sampled together.
+    """Collects the requests of rollouts that run at once: when each of them waits for the model, all are sampled.
 
-    `max_batch`: requests sampled at once. Bound to the event loop in which it is used.
+    So batches are full, and who is in a batch together does not depend on how long their tools took: the same rollouts
+    with the same seeds give the same again. A rollout is known by its `TokenPolicy`, from its making until nobody holds
+    it any more. If for `patience_s` seconds nothing happens, those that wait are sampled without the others; then
+    the clock has a say in the grouping, and so in the rounding.
+
+    `max_batch`: requests sampled at once; more are sampled in several batches of nearly equal size. Bound to the event
+    loop in which it is used.
     """
 
-    def __init__(self, sampler: Sampler, *, max_tokens: int, temperature: float, max_batch: int = 64) -> None:
+    def __init__(
+        self,
+        sampler: Sampler,
+        *,
+        max_tokens: int,
+        temperature: float,
+        max_batch: int = 64,
+        patience_s: float = 2.0,
+    ) -> None:
         self._sampler, self._max_tokens, self._temperature = sampler, max_tokens, temperature
-        self._max_batch = max_batch
-        self._waiting: list[tuple[Request, asyncio.Future[Sampled]]] = []
-        self._round: asyncio.Task[None] | None = None
+        self._max_batch, self._patience_s = max_batch, patience_s
+        self._context: int | None = getattr(sampler, "context", None)
+        self._rollouts: weakref.WeakSet[object] = weakref.WeakSet()
+        self._waiting: list[_Waiting] = []
+        self._rounds: asyncio.Task[None] | None = None
+
+    def expect(self, rollout: object) -> None:
+        """From now on this rollout is waited for, until the object is gone."""
+        self._rollouts.add(rollout)
 
     async def sample(self, request: Request) -> Sampled:
-        """The completion of one request, sampled together with the others that are waiting."""
+        """The completion of one request, sampled together with the others that are waiting.
+
+        Raises ContextFull for a prompt that leaves no room in the model's context, else what the sampler raises.
+        """
+        if self._context is not None and len(request.prompt_ids) >= self._context:
+            found = f"a prompt of {len(request.prompt_ids)} tokens"
+            raise ContextFull(f"{found}, expected fewer than the model's context of {self._context}")
         future: asyncio.Future[Sampled] = asyncio.get_running_loop().create_future()
-        self._waiting.append((request, future))
-        if self._round is None or self._round.done():
-            self._round = asyncio.create_task(self._serve())
-        return await future
+        self._waiting.append(_Waiting(request, future))
+        if self._rounds is None or self._rounds.done():
+            self._rounds = asyncio.create_task(self._serve())
+        try:
+            return await future
+        finally:
+            del future  # with an exception in it, it would hold this frame, and so the rollout, until collected
 
     async def _serve(self) -> None:
         while self._waiting:
             await self._settle()
-            batch, self._waiting = self._waiting[: self._max_batch], self._waiting[self._max_batch :]
-            batch = [(request, future) for request, future in batch if not future.done()]
-            if not batch:
+            # An order that is the requests' own, with equal prompts side by side.
+            together = sorted(self._waiting, key=_order)
+            self._waiting = []
+            parts = max(1, -(-len(together) // self._max_batch))
+            size = -(-len(together) // parts)
+            while together:
+                await self._sample(together[:size])
+                del together[:size]
+
+    async def _sample(self, batch: list[_Waiting]) -> None:
+        batch = [one for one in batch if not one.future.done()]  # a rollout may have run out of time
+        if not batch:
+            return
+        outcome = await self._outcome([one.request for one in batch])
+        for at, one in enumerate(batch):
+            if one.future.done():
                 continue
-            try:
-                sampled = await asyncio.to_thread(
-                    self._sampler.sample,
-                    [request for request, _ in batch],
-                    max_tokens=self._max_tokens,
-                    temperature=self._temperature,
-                )
-            except Exception as failure:
-                for _, future in batch:
-                    if not future.done():
-                        future.set_exception(failure)
-                continue
-            for (_, future), result in zip(batch, sampled, strict=True):
-                if not future.done():
-                    future.set_result(result)
+            if isinstance(outcome, Exception):
+                one.future.set_exception(outcome)
+            else:
+                one.future.set_result(outcome[at])
+
+    async def _outcome(self, requests: list[Request]) -> list[Sampled] | Exception:
+        """A function of its own, so that an exception's frames do not hold the futures that will hold it."""
+        try:
+            return await asyncio.to_thread(
+                self._sampler.sample, requests, max_tokens=self._max_tokens, temperature=self._temperature
+            )
+        except Exception as failure:
+            return failure
 
     async def _settle(self) -> None:
-        """Waits until no more requests come in: rollouts that are executing tools get their chance to join."""
-        seen, quiet_s = -1, 0.002
-        while len(self._waiting) < self._max_batch and len(self._waiting) != seen:
-            seen = len(self._waiting)
-            await asyncio.sleep(quiet_s)
+        """Waits until all rollouts wait, and no more appear while those that are ready have their turn."""
+        seen, turns, since = (0, 0), 0, time.monotonic()
+        while turns < _QUIET_TURNS and time.monotonic() - since < self._patience_s:
+            self._waiting = [one for one in self._waiting if not one.future.done()]
+            now = (len(self._waiting), len(self._rollouts))
+            if now != seen:
+                seen, turns, since = now, 0, time.monotonic()
+            elif now[0] >= now[1]:
+                turns += 1
+            await asyncio.sleep(0 if now[0] >= now[1] else 0.001)
+
+
+class _Waiting(NamedTuple):
+    request: Request
+    future: asyncio.Future[Sampled]
+
+
+def _order(waiting: _Waiting) -> tuple[list[int], int]:
+    return list(waiting.request.prompt_ids), waiting.request.seed
 
 
 class TokenPolicy:
@@ -101,6 +162,7 @@ class TokenPolicy:
     def __init__(self, dialect: Dialect, batcher: Batcher, *, seed: int) -> None:
         self._dialect, self._batcher, self._seed = dialect, batcher, seed
         self._said: list[list[int]] = []
+        batcher.expect(self)
 
     async def __call__(self, messages: Sequence[Message], tools: Sequence[ToolSchema]) -> Completion:
         prompt = self._dialect.prompt(messages, tools, self._said)
