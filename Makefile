@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OTHER_PYTHONS ?= python3.11 python3.12 python3.13
 
-.PHONY: demo test check bench test-pythons clean
+.PHONY: demo test check bench test-pythons test-verl clean
 
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -30,6 +30,17 @@ bench: $(VENV)/.ready  ## the benchmarks behind docs/benchmarks.md (FTRL=path of
 
 test-pythons:  ## the sandbox's tests on every other supported Python that is installed
 	@for python in $(OTHER_PYTHONS); do sh .ci/on-python $$python || exit 1; done
+
+VERL := .venv-verl
+$(VERL)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(VERL)
+	$(VERL)/bin/python -m pip install --quiet --upgrade pip
+	$(VERL)/bin/python -m pip install --quiet 'torch==2.13.0' verl==0.9.1 'TransferQueue>=0.1.10' cachetools fastapi uvicorn pytest -e .
+	touch $@
+
+test-verl:  ## the verl backend against verl's own classes, in a virtual environment of its own, on the CPU
+	@$(MAKE) --no-print-directory $(VERL)/.ready || { echo "verl cannot be installed here: tests skipped"; exit 0; }; \
+	$(VERL)/bin/python -m pytest tests/verl_backend
 
 clean:
 	rm -rf $(VENV) .venv-* demo-out .pytest_cache .ruff_cache .hypothesis

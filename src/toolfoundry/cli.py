@@ -22,6 +22,7 @@ from rich.markup import escape
 
 from toolfoundry import __version__
 from toolfoundry.cli_build import build
+from toolfoundry.cli_export_verl import export_to_verl
 from toolfoundry.cli_samples import samples
 from toolfoundry.console import (
     LiveScore,
@@ -198,6 +199,9 @@ def export_ftrl(
             count += 1
     unfinished.replace(output)
     done_line(f"{count} rows written to {output}", problems)
+
+
+export_app.command("verl", epilog="Example: [cyan]toolfoundry export verl envs.jsonl -o run/[/cyan]")(export_to_verl)
 
 
 @app.command(epilog="Example: [cyan]toolfoundry schema environments > environments.schema.json[/cyan]")
