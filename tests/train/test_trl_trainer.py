@@ -11,10 +11,10 @@ import torch
 
 from toolfoundry.advantages import response_advantages
 from toolfoundry.errors import FoundryError, InputError
-from toolfoundry.train import trl_backend, trl_trainer
+from toolfoundry.train import trl_trainer
 from toolfoundry.train.trl_backend import reinforce
 from train.toy_model import toy_model, toy_tokenizer
-from train.trl_toy import KEYS, Letters, toy_config
+from train.trl_toy import KEYS, Letters, recorded, toy_config
 
 ALGORITHMS = ["grpo", "dr-grpo", "reinforce++", "reinforce++-baseline"]
 
@@ -22,16 +22,7 @@ ALGORITHMS = ["grpo", "dr-grpo", "reinforce++", "reinforce++-baseline"]
 @pytest.fixture
 def batches(monkeypatch):
     """The batches that the trainer made, before it shuffled them."""
-    made = []
-
-    class Recording(trl_trainer.ReinforceTrainer):
-        def _generate_and_score_completions(self, inputs):
-            batch = super()._generate_and_score_completions(inputs)
-            made.append({name: value.clone() for name, value in batch.items() if isinstance(value, torch.Tensor)})
-            return batch
-
-    monkeypatch.setattr(trl_backend, "ReinforceTrainer", Recording)
-    return made
+    return recorded(monkeypatch)
 
 
 def train(tmp_path, config, rollouts=None, steps=None, model=None, tokenizer=None):

@@ -80,6 +80,24 @@ def resumable() -> TrainConfig:
     return toy_config(steps_per_round=6, save_every=2, entropy_coefficient=0.001)
 
 
+def recorded(monkeypatch: Any) -> list[dict[str, Any]]:
+    """The batches that the backend's trainer makes from now on, as they are before it shuffles them."""
+    import torch
+
+    from toolfoundry.train import trl_backend, trl_trainer
+
+    made: list[dict[str, Any]] = []
+
+    class Recording(trl_trainer.ReinforceTrainer):
+        def _generate_and_score_completions(self, inputs):
+            batch = super()._generate_and_score_completions(inputs)
+            made.append({name: value.clone() for name, value in batch.items() if isinstance(value, torch.Tensor)})
+            return batch
+
+    monkeypatch.setattr(trl_backend, "ReinforceTrainer", Recording)
+    return made
+
+
 def _main(folder: str, metrics: str, killed_at: str) -> None:
     from toolfoundry.train.trl_backend import reinforce
     from train.toy_model import toy_model
