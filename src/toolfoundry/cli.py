@@ -71,6 +71,7 @@ export_app = typer.Typer(no_args_is_help=True, help="Write environments in other
 app.add_typer(import_app, name="import")
 app.add_typer(export_app, name="export")
 
+ChatName = Literal["hermes", "qwen3"]
 Kind = Literal["environments", "trajectories", "drafts", "rejects"]
 Envs = Annotated[Path, typer.Argument(metavar="ENVS", help="Environments (.jsonl or .jsonl.zst).", show_default=False)]
 Output = Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="Where to write.", show_default=False)]
@@ -429,12 +430,13 @@ def prove(
 
 @app.command(
     epilog="Examples: [cyan]toolfoundry rollout envs.jsonl --policy gold -o gold.jsonl[/cyan] · [cyan]toolfoundry "
-    "rollout envs.jsonl --policy openai --base-url http://127.0.0.1:8000/v1 --model Qwen/Qwen3-8B -o qwen.jsonl[/cyan]"
+    "rollout envs.jsonl --policy openai --base-url http://127.0.0.1:8000/v1 --model Qwen/Qwen3-8B -o qwen.jsonl[/cyan] "
+    "· [cyan]toolfoundry rollout envs.jsonl --policy transformers --model runs/grpo/final -o trained.jsonl[/cyan]"
 )
 def rollout(
     envs: Envs,
     output: Output,
-    policy: Annotated[str, typer.Option(help=f"{', '.join(SCRIPTED)}, or openai.")] = "gold",
+    policy: Annotated[str, typer.Option(help=f"{', '.join(SCRIPTED)}, openai, transformers or vllm.")] = "gold",
     samples: Annotated[int, typer.Option(min=1, help="Rollouts of each environment.")] = 1,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N environments.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of scripted policies and of sampling.")] = 0,
@@ -445,13 +447,20 @@ def rollout(
     max_rollout_tokens: Annotated[int | None, typer.Option(min=1, help="Completion tokens in one rollout.")] = None,
     max_time: Annotated[float | None, typer.Option(min=0.001, help="Seconds for one rollout.")] = None,
     base_url: Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint.")] = None,
-    model: Annotated[str | None, typer.Option(help="Model name at the endpoint.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model name at the endpoint, or a checkpoint.")] = None,
     api_key_env: Annotated[str | None, typer.Option(help="Environment variable that holds the key.")] = None,
-    thinking: Annotated[bool | None, typer.Option("--thinking/--no-thinking", help="Ask the server for it.")] = None,
+    chat: Annotated[ChatName, typer.Option(help="Chat format of a checkpoint.")] = "hermes",
+    batch: Annotated[int, typer.Option(min=1, help="Completions of a checkpoint sampled at a time.")] = 64,
+    device: Annotated[str | None, typer.Option(help="Where a checkpoint runs: cpu, cuda, cuda:1, ...")] = None,
+    thinking: Annotated[bool | None, typer.Option("--thinking/--no-thinking", help="Let the model think.")] = None,
     parse_text: Annotated[bool, typer.Option(help="Read calls out of the text, for servers that do not.")] = False,
-    temperature: Annotated[float | None, typer.Option(min=0, help="Sampling temperature.")] = None,
+    temperature: Annotated[
+        float | None, typer.Option(min=0, help="Sampling temperature (of a checkpoint: 1 if not given).")
+    ] = None,
     top_p: Annotated[float | None, typer.Option(min=0, max=1, help="Nucleus sampling.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(min=1, help="Tokens of one completion.")] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Tokens of one completion (of a checkpoint: 1024 if not given).")
+    ] = None,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one request.")] = 300.0,
     retries: Annotated[int, typer.Option(min=0, help="Retries of one request.")] = 5,
     resume: Annotated[
@@ -463,29 +472,42 @@ def rollout(
 ) -> None:
     """Let a policy play environments, and record graded trajectories."""
     from toolfoundry.metrics import summarise
-    from toolfoundry.policies.players import choose
+    from toolfoundry.policies.players import LOCAL, choose, choose_local
     from toolfoundry.reward import score_trajectory
     from toolfoundry.rollout import Job, run_rollouts
     from toolfoundry.sandbox import Sandbox
 
     started = time.time()
     problems = Problems()
-    options = {
-        "base_url": base_url,
-        "model": model,
-        "api_key_env": api_key_env,
-        "thinking": thinking,
-        "parse_text": parse_text,
-        "temperature": temperature,
-        "top_p": top_p,
-        "max_tokens": max_tokens,
-        "timeout_s": timeout,
-        "max_retries": retries,
-        "concurrency": concurrency,
-    }
-    player = choose(policy, seed=seed, **options)
     separate(output, envs)
     found = _environments(envs, skip_bad, problems)
+    if policy in LOCAL:
+        player = choose_local(
+            policy,
+            model=model,
+            chat=chat,
+            thinking=bool(thinking),
+            temperature=1.0 if temperature is None else temperature,
+            max_tokens=max_tokens or 1024,
+            batch=batch,
+            device=device,
+            seed=seed,
+        )
+    else:
+        options = {
+            "base_url": base_url,
+            "model": model,
+            "api_key_env": api_key_env,
+            "thinking": thinking,
+            "parse_text": parse_text,
+            "temperature": temperature,
+            "top_p": top_p,
+            "max_tokens": max_tokens,
+            "timeout_s": timeout,
+            "max_retries": retries,
+            "concurrency": concurrency,
+        }
+        player = choose(policy, seed=seed, **options)
     specs = list({spec.id: spec for spec in found}.values())  # one file may hold an environment twice
     if len(specs) < len(found):
         err.print(f"[yellow]the same environment again, left out: {len(found) - len(specs)}[/yellow]")
@@ -590,9 +612,9 @@ def score(
     done_line(None, problems)
 
 
-app.command(
-    epilog="Example: [cyan]toolfoundry samples rollouts.jsonl --envs envs.jsonl -o prefixes.parquet[/cyan]"
-)(samples)
+app.command(epilog="Example: [cyan]toolfoundry samples rollouts.jsonl --envs envs.jsonl -o prefixes.parquet[/cyan]")(
+    samples
+)
 
 
 @app.command(epilog="Example: [cyan]toolfoundry demo -o demo-out[/cyan]")
@@ -619,7 +641,7 @@ def _same_run(output: Path, config: dict[str, JsonValue]) -> None:
     if not (path.exists() and output.exists()):
         return
     begun: dict[str, JsonValue] = orjson.loads(path.read_bytes()).get("config", {})
-    for name in ("seed", "reward", "limits", "temperature", "top_p", "thinking"):
+    for name in ("seed", "reward", "limits", "temperature", "top_p", "thinking", "max_tokens", "chat", "batch"):
         if begun.get(name) != config.get(name):
             raise InputError(
                 f"{output} was begun with {name} {begun.get(name)!r}, found {config.get(name)!r}; "

@@ -7,14 +7,19 @@ from typing import Any, NamedTuple
 
 from pydantic import JsonValue
 
+from toolfoundry.chat import chat_format
 from toolfoundry.errors import InputError
 from toolfoundry.policies import Policy
 from toolfoundry.policies.openai import OpenAIPolicy
+from toolfoundry.policies.sampling import Batcher, Sampler, TokenPolicy
 from toolfoundry.policies.scripted import SCRIPTED, make
 from toolfoundry.seeds import derive_seed
+from toolfoundry.tokens import Codec, Dialect
 from toolfoundry.types import EnvSpec
 
-__all__ = ["Player", "choose"]
+__all__ = ["LOCAL", "Player", "choose", "choose_local"]
+
+LOCAL = ("transformers", "vllm")
 
 
 class Player(NamedTuple):
@@ -39,7 +44,63 @@ def choose(name: str, *, seed: int = 0, **endpoint: Any) -> Player:
         return Player(name, scripted, {}, dict)
     if name == "openai":
         return _openai(seed, **endpoint)
-    raise InputError(f"option --policy: found {name!r}, expected openai or one of {', '.join(SCRIPTED)}")
+    names = ", ".join([*SCRIPTED, *LOCAL])
+    raise InputError(f"option --policy: found {name!r}, expected openai or one of {names}")
+
+
+def choose_local(
+    name: str,
+    *,
+    model: str | None,
+    chat: str = "hermes",
+    thinking: bool = False,
+    temperature: float = 1.0,
+    max_tokens: int = 1024,
+    batch: int = 64,
+    device: str | None = None,
+    seed: int = 0,
+) -> Player:
+    """A checkpoint that is sampled in this process, by the library of that name (one of LOCAL).
+
+    Args:
+        model: a folder, a name on the Hugging Face hub, or "tiny".
+        max_tokens: of one completion.
+        batch: completions sampled at a time. With the seed it decides what comes out, by the rounding.
+        device: for `transformers`; None is CUDA where there is one.
+    Raises:
+        InputError: no model, or one that cannot be loaded. MissingExtra: the library is not installed.
+    """
+    if model is None:
+        raise InputError(f"option --model: found nothing, expected a checkpoint (--policy {name} loads one)")
+    sampler, codec = _load(name, model, chat, device)
+    dialect = Dialect(chat_format(chat), codec, thinking)
+    batcher = Batcher(sampler, max_tokens=max_tokens, temperature=temperature, max_batch=batch)
+
+    def sampled(spec: EnvSpec, sample: int) -> Policy:
+        return TokenPolicy(dialect, batcher, seed=derive_seed("rollout", seed, spec.id, sample))
+
+    config: dict[str, JsonValue] = {
+        "library": name,
+        "model": model,
+        "chat": chat,
+        "thinking": thinking,
+        "temperature": temperature,
+        "max_tokens": max_tokens,
+        "batch": batch,
+        "device": device,
+    }
+    return Player(model, sampled, config, dict)
+
+
+def _load(name: str, model: str, chat: str, device: str | None) -> tuple[Sampler, Codec]:
+    if name == "vllm":
+        from toolfoundry.policies.vllm import load_vllm
+
+        return load_vllm(model, chat=chat)
+    from toolfoundry.policies.transformers import TransformersSampler, load_policy
+
+    policy = load_policy(model, chat=chat, device=device)
+    return TransformersSampler(policy.model, policy.codec.end_ids), policy.codec
 
 
 def _openai(seed: int, *, model: str | None, base_url: str | None, **options: Any) -> Player:

@@ -21,6 +21,7 @@ import random
 import re
 import sys
 from collections.abc import Sequence
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -39,11 +40,23 @@ except ImportError:
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["HFCodec", "LocalPolicy", "TransformersSampler", "load_codec", "load_policy"]
+__all__ = [
+    "TINY",
+    "HFCodec",
+    "LocalPolicy",
+    "TransformersSampler",
+    "checkpoint_folder",
+    "cuda_devices",
+    "load_codec",
+    "load_policy",
+]
+
+TINY = "tiny"
+"""The name of the warm start in the package."""
 
 _ROOM = 64  # tokens by which a cache grows: it is copied once for so many
 _HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
-_HUB_FILES = ["*.safetensors", "*.json", "*.jinja", "*.txt", "*.model"]  # no pickle, no code
+_HUB_FILES = ["*.json", "*.jinja", "*.txt", "*.model"]  # beside the weights; no pickle, no code
 
 
 class HFCodec:
@@ -94,8 +107,8 @@ def load_policy(
     """Loads a checkpoint, in eval mode. Only safetensors are read; code that comes with a model is never run.
 
     Args:
-        model: a folder, or a name on the Hugging Face hub. The network is used only for such a name, and only where
-            it is not in the local cache.
+        model: a folder, a name on the Hugging Face hub, or `TINY`. The network is used only for a name on the hub
+            that is not in the local cache.
         chat: the chat format in which it is spoken to; it says which token ends a turn.
         device: None is CUDA where there is one, else the CPU.
         dtype: float32, bfloat16 or float16; None is bfloat16 on CUDA, float32 on the CPU.
@@ -104,15 +117,10 @@ def load_policy(
             the chat format; or the device is not there.
     """
     place = _device(device)
-    folder = _folder(model)
-    if problem := _incomplete(folder):
-        raise InputError(f"{model}: {problem}")
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except Exception as failure:
-        raise InputError(f"{model}: its tokenizer cannot be read: {_first_line(failure)}") from failure
-    codec = HFCodec(tokenizer, chat_format(chat).end_tokens, name=model)
-    network = _network(model, folder, _dtype(dtype, place))
+    kind = _dtype(dtype, place)
+    folder = checkpoint_folder(model)
+    tokenizer, codec = _tokenizer(model, folder, chat)
+    network = _network(model, folder, kind)
     rows, largest = network.get_input_embeddings().num_embeddings, max(tokenizer.get_vocab().values())
     if largest >= rows:
         raise InputError(
@@ -122,14 +130,34 @@ def load_policy(
 
 
 def load_codec(model: str, *, chat: str = "hermes") -> HFCodec:
-    """The codec of a checkpoint alone: a folder or hub name, as for `load_policy`; no weights are read or fetched."""
-    path = Path(model).expanduser()
-    place = str(path) if path.is_dir() else model
+    """The codec of a checkpoint without its weights, which need not be there. Raises InputError as `load_policy`."""
+    return _tokenizer(model, checkpoint_folder(model, weights=False), chat)[1]
+
+
+def checkpoint_folder(model: str, *, weights: bool = True) -> Path:
+    """Where the files of a model are; those of the hub are fetched if they are not cached.
+
+    Raises InputError where there is no such model, or not all of it.
+    """
+    if model == TINY:
+        return Path(str(resources.files("toolfoundry") / "train" / "tiny" / "checkpoint"))
+    if (path := Path(model).expanduser()).is_dir():
+        folder = path
+    elif path.exists() or not _HUB_NAME.fullmatch(model):
+        raise InputError(f"{model}: there is no such folder")
+    else:
+        folder = _fetched(model, weights)
+    if problem := _incomplete(folder, weights):
+        raise InputError(f"{model}: {problem}")
+    return folder
+
+
+def _tokenizer(model: str, folder: Path, chat: str) -> tuple[PreTrainedTokenizerBase, HFCodec]:
     try:
-        tokenizer = AutoTokenizer.from_pretrained(place, local_files_only=path.is_dir(), trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as failure:
         raise InputError(f"{model}: its tokenizer cannot be read: {_first_line(failure)}") from failure
-    return HFCodec(tokenizer, chat_format(chat).end_tokens, name=model)
+    return tokenizer, HFCodec(tokenizer, chat_format(chat).end_tokens, name=model)
 
 
 def _network(model: str, folder: Path, dtype: torch.dtype) -> Any:
@@ -140,8 +168,6 @@ def _network(model: str, folder: Path, dtype: torch.dtype) -> Any:
             folder, config=config, dtype=dtype, use_safetensors=True, output_loading_info=True, **options
         )
     except Exception as failure:
-        if not isinstance(failure, OSError | ValueError | KeyError | RuntimeError) and "afetensor" not in repr(failure):
-            raise
         raise InputError(f"{model}: cannot be loaded: {_first_line(failure)}") from failure
     network, info = loaded
     # The library fills weights that the files lack with random numbers.
@@ -157,9 +183,14 @@ def _device(name: str | None) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise InputError(f"device: found {name!r}, expected cpu, cuda or cuda:N") from None
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise InputError(f"device: found {name!r}, but torch sees {torch.cuda.device_count()} CUDA devices here")
+    if device.type == "cuda" and (device.index or 0) >= cuda_devices():
+        raise InputError(f"device: found {name!r}, but torch sees {cuda_devices()} CUDA devices here")
     return device
+
+
+def cuda_devices() -> int:
+    """How many CUDA devices torch sees."""
+    return torch.cuda.device_count()
 
 
 def _dtype(name: str | None, device: torch.device) -> torch.dtype:
@@ -170,30 +201,29 @@ def _dtype(name: str | None, device: torch.device) -> torch.dtype:
     return getattr(torch, name)
 
 
-def _folder(model: str) -> Path:
-    """Where the files of a model are; those of the hub are fetched if they are not cached."""
-    if (path := Path(model).expanduser()).is_dir():
-        return path
-    if path.exists() or not _HUB_NAME.fullmatch(model):
-        raise InputError(f"{model}: there is no such folder")
+def _fetched(model: str, weights: bool) -> Path:
+    """The files of a model of the hub, from the cache if it has them all."""
     from huggingface_hub import snapshot_download
 
+    wanted = [*_HUB_FILES, "*.safetensors"] if weights else _HUB_FILES
     try:
-        cached = Path(snapshot_download(model, local_files_only=True, allow_patterns=_HUB_FILES))
-        if _incomplete(cached) is None:
+        cached = Path(snapshot_download(model, local_files_only=True, allow_patterns=wanted))
+        if _incomplete(cached, weights) is None:
             return cached
     except (OSError, ValueError):
-        pass  # not cached, or not whole
+        pass  # not cached
     print(f"{model}: no folder of that name, fetching it from the Hugging Face hub", file=sys.stderr)
     try:
-        return Path(snapshot_download(model, allow_patterns=_HUB_FILES))
+        return Path(snapshot_download(model, allow_patterns=wanted))
     except Exception as failure:  # whatever the network can do
         reason = f"{type(failure).__name__}: {_first_line(failure)}"
         raise InputError(f"{model}: there is no such folder, and the hub does not give it ({reason})") from failure
 
 
-def _incomplete(folder: Path) -> str | None:
+def _incomplete(folder: Path, weights: bool) -> str | None:
     """What is missing in a checkpoint's folder, or None."""
+    if not weights:
+        return None if (folder / "tokenizer.json").exists() else "found no tokenizer.json, expected a tokenizer"
     if (folder / "adapter_config.json").exists() and not (folder / "config.json").exists():
         return "found an adapter alone, expected a whole model (merge the adapter into its base first)"
     if not (folder / "config.json").exists():
