@@ -13,7 +13,13 @@ rights, then reads and parses them. State and code are shared with its workers, 
 
 from __future__ import annotations
 
+import os
 import sys
+
+# What `random`, `logging` and `threading` want to do in every fork touches a hundred pages, and is not needed here: a
+# worker's chance is set before it serves, and no other thread can hold a lock.
+REGISTER_AT_FORK = os.register_at_fork
+os.register_at_fork = dict
 
 # ruff: noqa: E402
 from . import engine, world  # first of all: the engine keeps the real clocks for itself
@@ -28,7 +34,6 @@ import importlib
 import importlib.abc
 import itertools
 import json
-import os
 import resource
 import signal
 import socket
@@ -79,6 +84,7 @@ def preload(zones: Path | None) -> list[zoneinfo.ZoneInfo]:
     sys.meta_path[:] = [Absent()]
     warnings.resetwarnings()
     warnings.simplefilter("ignore")
+    os.register_at_fork = REGISTER_AT_FORK
     return loaded
 
 
