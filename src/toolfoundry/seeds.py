@@ -20,12 +20,11 @@ def derive_seed(*parts: str | int) -> int:
     >>> derive_seed("1") == derive_seed(1)
     False
     """
-    digest = hashlib.sha256()
+    pieces: list[bytes] = []
     for part in parts:
         text = str(part).encode()
-        digest.update(b"%c%d:" % (b"s" if isinstance(part, str) else b"i", len(text)))
-        digest.update(text)
-    return int.from_bytes(digest.digest()[:8], "big") >> 1
+        pieces.append(b"%c%d:%b" % (b"s" if isinstance(part, str) else b"i", len(text), text))
+    return int.from_bytes(hashlib.sha256(b"".join(pieces)).digest()[:8], "big") >> 1
 
 
 def generator(*parts: str | int) -> random.Random:
