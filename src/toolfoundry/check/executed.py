@@ -45,11 +45,12 @@ def executed_verdicts(spec: EnvSpec, tools: Mapping[str, ReadTool], tried: Tried
     for name, read in tools.items():
         yield _call_fails(name, read, by_tool[name])
         yield _repeatable(name, by_tool[name])
-    failures = [run for run in tried.runs if failed(run.result)]
+    good = {id(run) for run in tried.runs if not failed(run.result)}
+    failures = [run for run in tried.runs if id(run) not in good]
     errors = [run.result.text.lower() for run in failures]
     prying = tried.of("placeholder", "placeholder-all", "question-words", "gold-elsewhere")
     owners = {goal.tool for goal in spec.goals}
-    elsewhere = [run for run in prying if run.probe.tool not in owners and not failed(run.result)]
+    elsewhere = [run for run in prying if run.probe.tool not in owners and id(run) in good]
     told = [run.result.content.lower() for run in elsewhere]
     for goal in spec.goals:
         yield from _placeholders(goal, by_tool[goal.tool])

@@ -38,25 +38,25 @@ async def panel_scores(spec: EnvSpec, bench: Bench, known: Mapping[str, ToolResu
     made before, by `call_key`.
     """
     played = {name: script(name, spec) for name in SCRIPTED}
-    calls: dict[str, Call] = {}
-    keys: dict[str, list[list[str]]] = {}
-    for name, messages in played.items():
-        keys[name] = []
-        for message in messages:
-            made = [(call.name, arguments_of(call) or {}) for call in message.tool_calls]
-            keys[name].append([call_key(*call) for call in made])
-            calls |= zip(keys[name][-1], made, strict=True)
     results = dict(known)
-    new = [key for key in calls if key not in results]
-    results |= zip(new, await bench.run([calls[key] for key in new]), strict=True)
+    new: dict[str, Call] = {}
+    for call in (call for messages in played.values() for message in messages for call in message.tool_calls):
+        if (key := call.name + call.arguments) not in results and key not in new:
+            new[key] = (call.name, arguments_of(call) or {})
+    results |= zip(new, await bench.run([*new.values()]), strict=True)
     return {
-        name: _score(spec, name, messages, [[results[key] for key in turn] for turn in keys[name]])
+        name: _score(
+            spec,
+            name,
+            messages,
+            [[results[call.name + call.arguments] for call in message.tool_calls] for message in messages],
+        )
         for name, messages in played.items()
     }
 
 
 def call_key(name: str, arguments: Mapping[str, JsonValue]) -> str:
-    """The same for equal calls."""
+    """The same for equal calls; of a call whose arguments are written as we write them, its name and arguments."""
     return name + orjson.dumps(arguments).decode()
 
 

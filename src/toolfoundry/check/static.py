@@ -148,9 +148,11 @@ def _schema(read: ReadTool) -> Iterator[Verdict]:
     yield Verdict("schema-invalid", name, found=problem, expected="a JSON Schema of type object")
     wrong: list[str] = []
     for parameter, schema in read.properties.items():
-        validator = compile_if_valid(schema)  # None where the schema itself is wrong: reported above
         default = schema.get("default")
-        if default is not None and validator is not None and not validator.is_valid(default):
+        if default is None:
+            continue
+        validator = compile_if_valid(schema)  # None where the schema itself is wrong: reported above
+        if validator is not None and not validator.is_valid(default):
             wrong.append(f"{parameter} = {orjson.dumps(schema['default']).decode()}")
     yield Verdict("default-invalid", name, found="; ".join(wrong), expected="defaults that their schemas accept")
 
