@@ -71,6 +71,7 @@ def test_steps():
     assert steps_of(config(), 64) == 1
     assert steps_of(config(), 191) == 2
     assert steps_of(config(steps_per_round=5), 3) == 5
+    assert steps_of(config(steps_per_round=5, max_steps=2), 3) == 2
     with pytest.raises(InputError, match="found 63, expected at least prompts_per_step"):
         steps_of(config(), 63)
     with pytest.raises(InputError, match="found 0"):

@@ -13,7 +13,7 @@ pytest.importorskip("trl", reason="needs the extra train")
 
 import torch
 
-from toolfoundry.train.trl_backend import last_checkpoint, reinforce
+from toolfoundry.train.trl_backend import last_checkpoint, reinforce, steps_done
 from train.toy_model import toy_model
 from train.trl_toy import KEYS, Letters, resumable
 
@@ -36,7 +36,7 @@ def test_a_killed_round_goes_on_exactly(tmp_path):
     killed = tmp_path / "killed"
     script = Path(__file__).with_name("trl_toy.py")
     process = subprocess.run(
-        [sys.executable, "-W", "ignore", script, killed, tmp_path / "killed.jsonl", "5"],
+        [sys.executable, "-W", "ignore", script, "resumable", killed, tmp_path / "killed.jsonl", "5"],
         check=False,
         capture_output=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -48,6 +48,7 @@ def test_a_killed_round_goes_on_exactly(tmp_path):
     half.mkdir()
     (half / "trainer_state.json").write_text('{"global_step": 1')
     assert last_checkpoint(killed) == killed / "checkpoint-8"
+    assert steps_done(resumable(), killed) == 4
 
     after, resumed, again = train(killed)
     assert (resumed.steps, resumed.resumed_from) == (6, 4)
@@ -85,5 +86,6 @@ def test_a_round_that_is_over_is_not_trained_again(tmp_path):
 def test_no_checkpoint_in_an_empty_folder(tmp_path):
     """Nothing, and things that are no checkpoints, are no checkpoint."""
     assert last_checkpoint(tmp_path / "absent") is None
+    assert steps_done(resumable(), tmp_path / "absent") == 0
     (tmp_path / "checkpoint-3").mkdir()
     assert last_checkpoint(tmp_path) is None

@@ -13,7 +13,7 @@ from toolfoundry.advantages import response_advantages
 from toolfoundry.errors import FoundryError, InputError
 from toolfoundry.train import trl_trainer
 from toolfoundry.train.trl_backend import reinforce
-from train.toy_model import toy_model, toy_tokenizer
+from train.toy_model import toy_model
 from train.trl_toy import KEYS, Letters, recorded, toy_config
 
 ALGORITHMS = ["grpo", "dr-grpo", "reinforce++", "reinforce++-baseline"]
@@ -167,16 +167,22 @@ def test_what_cannot_be_done_here_is_said_before_anything_is_written(tmp_path, c
     assert not (tmp_path / "run").exists()
 
 
-def test_weights_and_tokenizer_must_fit(tmp_path):
-    """Weights in bfloat16, which swallow small updates, and a tokenizer of another model are refused."""
+def test_a_tokenizer_of_another_model_is_refused(tmp_path):
+    """Ids that the model has no embedding for are found before training."""
     model, tokenizer = toy_model()
-    with pytest.raises(InputError, match="found weights in bfloat16, expected float32"):
-        train(tmp_path, toy_config(), None, None, model.bfloat16(), tokenizer)
-    model, _ = toy_model()
-    larger = toy_tokenizer()
-    larger.add_tokens(["one more"])
+    tokenizer.add_tokens(["one more"])
     with pytest.raises(InputError, match="found ids up to 265, expected less than 265"):
-        train(tmp_path, toy_config(), Letters(larger), None, model, larger)
+        train(tmp_path, toy_config(), None, None, model, tokenizer)
+
+
+def test_weights_are_trained_in_float32(tmp_path):
+    """Weights that were loaded in bfloat16, which would swallow small updates, are trained and saved in float32."""
+    model, tokenizer = toy_model()
+    train(tmp_path, toy_config(steps_per_round=1, learning_rate=1e-6), None, None, model.bfloat16(), tokenizer)
+    before, _ = toy_model()
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    gap = model.model.embed_tokens.weight - before.model.embed_tokens.weight.bfloat16().float()
+    assert 0 < gap.abs().max() < 1e-5
 
 
 # --- the guard -----------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """A task without environments for the tests of the TRL backend: say lower-case letters. Also run as a process of its
-own, which kills itself at a step: `python trl_toy.py FOLDER METRICS STEP`."""
+own, or several, which kill themselves at a step (0: never): `trl_toy.py resumable|on_policy FOLDER METRICS STEP`.
+"""
 
 from __future__ import annotations
 
@@ -80,6 +81,11 @@ def resumable() -> TrainConfig:
     return toy_config(steps_per_round=6, save_every=2, entropy_coefficient=0.001)
 
 
+def on_policy() -> TrainConfig:
+    """Three steps of one update each, whitened over all tokens of the batch."""
+    return toy_config(algorithm="reinforce++-baseline", steps_per_round=3, prompts_per_update=None, loss_mean="token")
+
+
 def recorded(monkeypatch: Any) -> list[dict[str, Any]]:
     """The batches that the backend's trainer makes from now on, as they are before it shuffles them."""
     import torch
@@ -98,19 +104,20 @@ def recorded(monkeypatch: Any) -> list[dict[str, Any]]:
     return made
 
 
-def _main(folder: str, metrics: str, killed_at: str) -> None:
+def _main(which: str, folder: str, metrics: str, killed_at: str) -> None:
     from toolfoundry.train.trl_backend import reinforce
     from train.toy_model import toy_model
 
     model, tokenizer = toy_model()
-    with Path(metrics).open("w") as lines:
+    config = {"resumable": resumable, "on_policy": on_policy}[which]()
+    with Path(metrics).open("a") as lines:
 
         def on_step(row: Any) -> None:
             print(json.dumps(row), file=lines, flush=True)
             if row["step"] == int(killed_at):
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        reinforce(resumable(), model, tokenizer, KEYS, Letters(tokenizer), Path(folder), on_step)
+        reinforce(config, model, tokenizer, KEYS, Letters(tokenizer), Path(folder), on_step)
 
 
 if __name__ == "__main__":

@@ -55,6 +55,7 @@ __all__ = [
     "grpo_arguments",
     "last_checkpoint",
     "reinforce",
+    "steps_done",
     "train_episodes",
     "train_prefixes",
     "train_sft",
@@ -88,7 +89,11 @@ _NAMES = {
 
 
 class Stats(NamedTuple):
-    """What one round took. `responses` are those of this process; `unscored` counts the causes why some were not."""
+    """What one round took.
+
+    responses: of this process. unscored: the causes why some of them were not scored, counted. resumed_from: how many
+    of the steps were done before. sharded: the model in memory is in pieces (FSDP, DeepSpeed); `final` is whole.
+    """
 
     steps: int
     updates: int
@@ -97,6 +102,7 @@ class Stats(NamedTuple):
     seconds: float
     resumed_from: int
     final: Path
+    sharded: bool
 
 
 def train_sft(
@@ -107,9 +113,9 @@ def train_sft(
     folder: Path,
     on_step: OnStep | None = None,
 ) -> Stats:
-    """Imitates the samples for `config.epochs`: cross-entropy on exactly the tokens whose mask is True.
+    """Imitates the samples: cross-entropy on exactly the tokens whose mask is True, for `epochs`, or `max_steps` steps.
 
-    An update takes `prompts_per_update` samples (`prompts_per_step` where that is None), and is a step here.
+    A step is one update here; it takes `prompts_per_update` samples (`prompts_per_step` where that is None).
 
     Raises:
         InputError: there is nothing to learn from, or the configuration does not fit the machine.
@@ -117,7 +123,7 @@ def train_sft(
     """
     if not any(any(sample.mask) for sample in samples):
         raise InputError(f"samples: found {len(samples)} without a token to learn, expected at least one with some")
-    _check_machine(config, model, tokenizer)
+    _prepare(config, model, tokenizer)
     processes = _processes()
     size = config.prompts_per_update or config.prompts_per_step
     if size % (config.samples_per_device * processes):
@@ -137,6 +143,7 @@ def train_sft(
     arguments = SFTConfig(
         **_common(config, folder, updates_per_step=1),
         num_train_epochs=config.epochs,
+        max_steps=config.max_steps or -1,
         gradient_accumulation_steps=size // (config.samples_per_device * processes),
         packing=False,
         max_length=None,
@@ -168,7 +175,8 @@ def train_prefixes(
 
     Args:
         config: how; `steps_of` says how many steps that are.
-        model: in float32, or with `lora_rank` in any type. It is trained in place; an adapter is merged into it.
+        model: it is trained in place, in float32 (where `lora_rank` is None: else in the type that it has, and the
+            adapter is merged into it).
         tokenizer: the model's, padding on the left.
         dialect: how the model is spoken to.
         prefixes: the prompts, none longer than `max_prompt_tokens`.
@@ -230,7 +238,7 @@ def reinforce(
     the counts `responses` and `causes`.
     """
     check_trl()
-    _check_machine(config, model, tokenizer)
+    _prepare(config, model, tokenizer)
     plan = batch_plan(config, _processes())
     steps = steps_of(config, len(keys))
     order = prompt_order(config, len(keys), round_)
@@ -297,6 +305,22 @@ def last_checkpoint(folder: Path) -> Path | None:
     return max(found)[1] if found else None
 
 
+def steps_done(config: TrainConfig, folder: Path) -> int:
+    """How many steps of a round the last checkpoint holds: a run that is gone on with gives the metrics of those after.
+
+    For SFT a step is an update.
+    """
+    checkpoint = last_checkpoint(folder)
+    if checkpoint is None:
+        return 0
+    per_step = (
+        1
+        if config.algorithm == "sft"
+        else config.prompts_per_step // (config.prompts_per_update or config.prompts_per_step)
+    )
+    return int(checkpoint.name.rpartition("-")[2]) // per_step
+
+
 # --- what both kinds of training share -----------------------------------------------------------------------------
 
 
@@ -315,6 +339,7 @@ def _common(config: TrainConfig, folder: Path, updates_per_step: int) -> dict[st
         _CHECKPOINTING: config.gradient_checkpointing,
         "use_cpu": not cuda,
         "dataloader_pin_memory": cuda,
+        "ddp_find_unused_parameters": False,  # all are used
         "seed": derive_seed("trl", config.seed) % 2**31,
         "logging_steps": updates_per_step,
         "logging_nan_inf_filter": False,
@@ -354,6 +379,7 @@ def _train(
         seconds=seconds,
         resumed_from=int(checkpoint.name.rpartition("-")[2]) // updates_per_step if checkpoint is not None else 0,
         final=final,
+        sharded=trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled,
     )
 
 
@@ -411,19 +437,14 @@ def _processes() -> int:
     return PartialState(cpu=not torch.cuda.is_available()).num_processes
 
 
-def _check_machine(config: TrainConfig, model: Any, tokenizer: Any) -> None:
-    """Raises InputError where the configuration cannot be carried out here, before anything is written."""
+def _prepare(config: TrainConfig, model: Any, tokenizer: Any) -> None:
+    """Makes model and tokenizer ready. Raises InputError, before anything is written, where the configuration cannot
+    be carried out here."""
     cuda = torch.cuda.is_available()
     if config.vllm and not cuda:
         raise InputError("vllm: found no CUDA device, expected one (or vllm = false: the model samples itself)")
     if config.bf16 and not (cuda and torch.cuda.is_bf16_supported()):
         raise InputError("bf16: found no CUDA device that computes in bfloat16, expected one (or bf16 = false)")
-    if config.lora_rank is None and model.dtype != torch.float32:
-        found = str(model.dtype).removeprefix("torch.")
-        raise InputError(
-            f"model: found weights in {found}, expected float32: a step of {config.learning_rate:g} is lost in "
-            "rounding otherwise (bf16 = true computes in bfloat16 on weights in float32)"
-        )
     if config.optimizer != "adamw" or config.schedule != "constant":
         found = f"optimizer: found {config.optimizer} with schedule {config.schedule}"
         raise InputError(f"{found}, expected adamw and constant with the backend trl")
@@ -438,6 +459,8 @@ def _check_machine(config: TrainConfig, model: Any, tokenizer: Any) -> None:
     if tokenizer.pad_token_id is None:
         raise InputError("tokenizer: found no padding token, expected one that is not sampled")
     tokenizer.padding_side = "left"
+    if config.lora_rank is None:
+        model.float()  # a step of 1e-6 is lost in the rounding of bfloat16; bf16 computes in it, on weights in float32
 
 
 def _point_to_start(

@@ -59,14 +59,15 @@ def batch_plan(config: TrainConfig, processes: int = 1) -> BatchPlan:
 
 
 def steps_of(config: TrainConfig, prompts: int) -> int:
-    """How many steps a round over that many prompts has: `steps_per_round`, or each prompt once.
+    """How many steps a round over that many prompts has: `steps_per_round`, or each prompt once; at most `max_steps`.
 
     What is left over and does not fill a step is not used. Raises InputError where no step is filled.
     """
     if prompts == 0 or (config.steps_per_round is None and prompts < config.prompts_per_step):
         found = f"prompts: found {prompts}"
         raise InputError(f"{found}, expected at least prompts_per_step ({config.prompts_per_step}), or steps_per_round")
-    return config.steps_per_round or prompts // config.prompts_per_step
+    steps = config.steps_per_round or prompts // config.prompts_per_step
+    return steps if config.max_steps is None else min(steps, config.max_steps)
 
 
 def prompt_order(config: TrainConfig, prompts: int, *parts: str | int) -> Sequence[int]:
