@@ -12,7 +12,9 @@ import torch
 from toolfoundry.advantages import response_advantages
 from toolfoundry.errors import FoundryError, InputError
 from toolfoundry.train import trl_trainer
-from toolfoundry.train.trl_backend import reinforce
+from toolfoundry.train.config import load_preset, preset_names
+from toolfoundry.train.trl_backend import grpo_arguments, reinforce
+from toolfoundry.train.trl_plan import batch_plan
 from train.toy_model import toy_model
 from train.trl_toy import KEYS, Letters, recorded, toy_config
 
@@ -135,6 +137,19 @@ def test_an_adapter_is_trained_and_merged(tmp_path):
     assert steps[0]["kl"] == pytest.approx(0, abs=1e-3)
 
 
+def test_checkpointed_activations_change_nothing(tmp_path):
+    """Gradient checkpointing gives the same metrics, samples with the cache all the same, and is off afterwards."""
+    plain, checkpointed = [], []
+    train(tmp_path / "plain", toy_config(steps_per_round=3), steps=plain)
+    model, tokenizer = toy_model()
+    config = toy_config(steps_per_round=3, gradient_checkpointing=True)
+    train(tmp_path / "checkpointed", config, None, checkpointed, model, tokenizer)
+    for left, right in zip(plain, checkpointed, strict=True):
+        assert left == pytest.approx(right, rel=1e-4, abs=1e-6)
+    assert not any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
+    assert model.config.use_cache
+
+
 def test_memory_that_does_not_suffice_is_a_message(tmp_path):
     """Out of memory says what to lower."""
     model, tokenizer = toy_model()
@@ -238,3 +253,46 @@ def test_a_changed_result_is_named(tmp_path, monkeypatch, hook, result, message)
     monkeypatch.setattr(trl_trainer.GRPOTrainer, hook, lambda self, *given: result(original(self, *given)))
     with pytest.raises(FoundryError, match=message):
         train(tmp_path, toy_config())
+
+
+@pytest.mark.parametrize("name", [name for name in preset_names() if name.startswith("ftrl-")])
+def test_a_preset_of_the_release_reaches_trl(tmp_path, name):
+    """What TRL is told for the release's configurations, on 8 devices: the sizes, the loss and its terms."""
+    config = load_preset(name)
+    found = grpo_arguments(config, tmp_path, batch_plan(config, 8), 22)
+    told = {
+        "learning_rate": 1e-6,
+        "lr_scheduler_type": "constant_with_warmup",
+        "warmup_steps": 0,
+        "weight_decay": 0.01,
+        "max_grad_norm": 1.0,
+        "adam_beta1": 0.9,
+        "adam_beta2": 0.999,
+        "num_generations": 16,
+        "max_steps": 22 * 16,
+        "num_iterations": 1,
+        "temperature": 0.7,
+        "top_p": 1.0,
+        "top_k": 0,
+        "epsilon": 0.2,
+        "delta": 3.0,
+        "beta": 0.001,
+        "use_bias_correction_kl": False,
+        "entropy_coef": 0.001,
+        "loss_type": "grpo",
+        "importance_sampling_level": "token",
+        "mask_truncated_completions": False,
+        "scale_rewards": "none",
+        "max_completion_length": config.max_response_tokens,
+        "use_vllm": True,
+        "vllm_mode": "colocate",
+        "vllm_max_model_length": 16384 + config.max_response_tokens,
+        "bf16": True,
+        "save_steps": 5 * 16,
+        "shuffle_dataset": False,
+        "logging_nan_inf_filter": False,
+    }
+    assert {field: getattr(found, field) for field in told} == told
+    assert found.steps_per_generation == 16 * found.gradient_accumulation_steps
+    assert found.per_device_train_batch_size * found.gradient_accumulation_steps * 8 == 512
+    assert found.gradient_checkpointing
