@@ -227,6 +227,16 @@ def test_a_prefix_with_state_is_played_again(sandbox):
     assert [one.graded.reward.solved for one in found] == [0, 0, 0, 0, 1, 1, 0, 0]
 
 
+def test_equal_messages_at_a_prefix_are_scored_once():
+    """Also where tools have a state: one replay, the same score for each; at another prefix it is another response."""
+    spec, executor = capital_spec(state={"a": 1}), Recording(TABLE)
+    start, middle, _ = gold_prefixes(spec)
+    said = assistant("", call("author_of", "Tides"))
+    found = score([Response(spec, start, said), Response(spec, middle, said), Response(spec, start, said)], executor)
+    assert executor.opened == 2
+    assert [one.graded.reward.value for one in found] == [1, 0, 1]
+
+
 def test_a_prefix_that_cannot_be_played_again_is_unscored(sandbox):
     """Where the calls now give something else than the prefix shows, the response would be graded in another world."""
     rollout = asyncio.run(run_rollout(says(DRAW, assistant("?")), lottery(100), sandbox))

@@ -2,7 +2,7 @@
 
 Responses to one environment share a worker, since tools without state remember nothing between calls; their calls go
 to it together, and one that several of them make is executed once. With state, every response gets a worker of its own,
-in which the calls of its prefix are played again.
+in which the calls of its prefix are played again. Equal messages at one prefix are one response, scored once.
 
 A response whose tools cannot be executed (not: whose call fails) is unscored: `graded` None, with the cause.
 Not covered: the limits of a whole rollout; of `Limits` only `calls_per_turn` applies to one response.
@@ -62,7 +62,10 @@ async def score_responses(
         if prefix.task.spec_id != spec.id:
             raise ValueError(f"prefix {prefix.key}: found environment {spec.id}, expected {prefix.task.spec_id}")
     groups: dict[tuple[str, int], list[int]] = {}  # what shares a worker
-    for index, (spec, prefix, _) in enumerate(responses):
+    first: dict[tuple[int, Message], int] = {}  # a sure policy says the same again and again: it is scored once
+    same = [first.setdefault((id(prefix), message), index) for index, (_, prefix, message) in enumerate(responses)]
+    for index in first.values():
+        spec, prefix, _ = responses[index]
         key = (spec.id, prefix.sample) if spec.state is None else ("", index)
         groups.setdefault(key, []).append(index)
     free = asyncio.Semaphore(concurrency)
@@ -77,7 +80,7 @@ async def score_responses(
             scored.update(zip(indices, found, strict=True))
 
     await asyncio.gather(*(score(indices) for indices in groups.values()))
-    return [scored[index] for index in range(len(responses))]
+    return [scored[index] for index in same]
 
 
 async def _score(response: Response, shared: _Shared, preset: Preset, calls_per_turn: int) -> Scored:
