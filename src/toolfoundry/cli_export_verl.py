@@ -68,17 +68,20 @@ def export_to_verl(
     exported = export_verl(specs(envs), output, run, val=None if val is None else specs(val), trajectories=played())
     if as_json:
         print_json(exported.model_dump())
-    _say(exported, output, openings=mode == "prefix" and trajectories is None)
+    _say(exported, output)
     done_line(f"start it with {output / 'train.sh'}", problems)
 
 
-def _say(exported: Exported, output: Path, *, openings: bool) -> None:
+def _say(exported: Exported, output: Path) -> None:
     lines = [
         f"{exported.train_rows} rows to train on, {exported.val_rows} to validate on, of {exported.environments} "
         f"environments; {exported.batch} prompts a step",
     ]
-    if openings:
-        lines.append("no --trajectories: only first turns are trained (toolfoundry rollout records the model's own)")
+    if exported.openings:
+        lines.append(
+            f"{exported.openings} environments have no rollouts in --trajectories: only their first turn is trained "
+            "(`toolfoundry rollout` records the model's own)"
+        )
     if exported.lossy or exported.rejected:
         keywords = ", ".join(f"{visible(name)} {count}" for name, count in exported.dropped.items())
         lines.append(

@@ -73,7 +73,7 @@ def test_episode_rows(tmp_path, specs):
 def test_prefix_rows(tmp_path, specs, sandbox):
     """K tool turns give K + 1 rows, with the state in the ground truth; an environment without rollouts its opening."""
     trajectories = [played_by("gold", spec, sandbox) for spec in specs[:10]]
-    export_verl(specs, tmp_path, VerlRun(), trajectories=trajectories)
+    assert export_verl(specs, tmp_path, VerlRun(), trajectories=trajectories).openings == 6
     all_rows = rows(tmp_path, "train") + rows(tmp_path, "val")
     expected = {prefix.key: prefix for trajectory in trajectories for prefix in prefixes(trajectory)}
     found = {row["extra_info"]["key"]: row for row in all_rows}
@@ -251,11 +251,11 @@ def test_command(tmp_path, envs, specs, sandbox, run):
     assert code == 0, err
     assert orjson.loads(out)["train_rows"] == len(rows(folder, "train")) > 40
     assert re.search(r"of \d+ tools verl 0\.9\.1's own model would reject 0 and drop keywords from \d+ \(", err)
-    assert "no --trajectories" not in err
+    assert "have no rollouts" not in err
     code, _, err = run("export", "verl", envs, "-o", folder)
     assert (code, "is not empty" in err) == (6, True)
     code, _, err = run("export", "verl", envs, "-o", folder, "--force")
-    assert (code, "only first turns are trained" in err) == (0, True)
+    assert (code, "16 environments have no rollouts" in err) == (0, True)
     code, _, err = run("export", "verl", envs, "-o", tmp_path / "e", "--mode", "episode", "--trajectories", played)
     assert (code, "episodes are played anew" in err) == (3, True)
     code, _, err = run("export", "verl", envs, "-o", tmp_path / "f", "--val-fraction", "2")

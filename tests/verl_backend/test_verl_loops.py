@@ -20,6 +20,7 @@ from toolfoundry.chat import chat_format
 from toolfoundry.environment import opening
 from toolfoundry.errors import FoundryError
 from toolfoundry.reward import grade_trajectory, score_trajectory, trajectory_value
+from toolfoundry.samples import conversation
 from toolfoundry.train.verl import agent_loop
 from toolfoundry.types import Message
 from verl_backend.scripted_server import ScriptedServer, played
@@ -77,10 +78,10 @@ def messages_of(trajectory):
 
 @pytest.mark.parametrize("policy", ["gold", "silent", "spam", "answer-only"])
 def test_scores_are_those_of_our_core(exported, model_folders, specs, sandbox, queue, policy):
-    """Each environment's episode has, in verl's batch, exactly the score of the same episode in the core."""
+    """An episode has, in verl's batch, exactly the score that the same episode has in the core."""
     _, tokenizer = model_folders["hermes"]
     config = exported(mode="episode", overrides=["actor_rollout_ref.rollout.n=1"])
-    for spec in specs.values():
+    for spec in list(specs.values())[:: 1 if policy == "gold" else 4]:
         core = played(policy, spec, sandbox)
         play(config, row_of(config, tokenizer, spec.id), ScriptedServer(tokenizer, messages_of(core)))
         [sample] = queue.samples.values()
@@ -283,16 +284,10 @@ def test_prefix_responses_are_scored_by_the_reward_loop(exported, model_folders,
             assert sample["response_mask"].all()
             assert sample["responses"].tolist() == server.said[0]
         text = chat_format("hermes").render(
-            [*_conversation(core, graded, rows.index(row))], opening(spec).tools, generation=True, thinking=False
+            conversation(core, rows.index(row)), opening(spec).tools, generation=True, thinking=False
         )
         assert tokenizer.decode(server.prompts[0]) == text
         queue.samples.clear()
-
-
-def _conversation(core, graded, turns):
-    from toolfoundry.samples import conversation
-
-    return conversation(core, turns)
 
 
 def test_cut_off_response_is_malformed(exported, model_folders, specs, queue):
@@ -310,20 +305,20 @@ def test_cut_off_response_is_malformed(exported, model_folders, specs, queue):
 
 def test_legacy_worker_takes_episodes_too(exported, model_folders, specs, sandbox):
     """The worker of verl's older trainer pads the same samples; an episode that is not split works there."""
-    folder, tokenizer = model_folders["hermes"]
+    _, tokenizer = model_folders["hermes"]
     config = exported(mode="episode")
     spec = next(iter(specs.values()))
     row = row_of(config, tokenizer, spec.id)
     batch = collate_fn([row, row])
     data = DataProto.from_single_dict(batch)
-    server = ScriptedServer(tokenizer, messages_of(played("gold", spec, sandbox)))
+    script = messages_of(played("gold", spec, sandbox))
 
     async def run():
-        return await AgentLoopWorker(config, server).generate_sequences(data)
+        return await AgentLoopWorker(config, ScriptedServer(tokenizer, script)).generate_sequences(data)
 
     out = asyncio.run(run())
     assert out.batch["rm_scores"].sum(dim=1).tolist() == [1.0, 1.0]
     assert out.batch["responses"].shape == (2, config.data.max_response_length)
-    sampled = out.batch["responses"][0][out.batch["response_mask"][0].bool()].tolist()
-    assert sampled == [token for ids in server.said[: len(server.said) // 2] for token in ids] or len(server.said) > 2
-    assert folder.is_dir()
+    said = "".join(chat_format("hermes").completion(message, thinking=False) for message in script)
+    for responses, mask in zip(out.batch["responses"], out.batch["response_mask"], strict=True):
+        assert tokenizer.decode(responses[mask.bool()]) == said

@@ -71,12 +71,14 @@ class Lost(NamedTuple):
 
 
 class Exported(Record):
-    """What was written. `batch`: prompts of one step. `lossy`, `rejected`: distinct tools whose schema verl's own model
+    """What was written. `batch`: prompts of one step. `openings`: environments without rollouts, whose row is their
+    opening (mode `prefix`). `lossy`, `rejected`: distinct tools whose schema verl's own model
     would drop something from, or reject; `dropped`: how many parameters lose each keyword."""
 
     train_rows: int
     val_rows: int
     environments: int
+    openings: int
     batch: int
     tools: int
     lossy: int
@@ -127,11 +129,19 @@ def export_verl(
         with RecordWriter(folder / "environments.jsonl", EnvSpec, "overwrite") as writer:
             for spec in known.values():
                 writer.write(spec)
-        exported = _report_schemas(folder / "schemas.json", known.values(), len(rows["train"]), len(rows["val"]))
-        _write_files(folder, run, exported.batch)
+        batch = _batch(len(rows["train"]))
+        _write_files(folder, run, batch)
+        schemas = _report_schemas(folder / "schemas.json", known.values())
     except OSError as error:
         raise OutputError(f"{error.filename or folder}: {error.strerror}") from error
-    return exported
+    return Exported(
+        train_rows=len(rows["train"]),
+        val_rows=len(rows["val"]),
+        environments=len(known),
+        openings=sum(not states.get(spec_id) for spec_id in known) if run.mode == "prefix" else 0,
+        batch=batch,
+        **schemas,
+    )
 
 
 def _check(run: VerlRun) -> None:
@@ -291,29 +301,22 @@ def lost_schema(parameters: Mapping[str, JsonValue]) -> Lost:
     return Lost(tuple(dropped), rejected)
 
 
-def _report_schemas(path: Path, specs: Iterable[EnvSpec], train_rows: int, val_rows: int) -> Exported:
-    """Writes which tools verl's own model would change; sums it up."""
-    environments = 0
+def _report_schemas(path: Path, specs: Iterable[EnvSpec]) -> dict[str, Any]:
+    """Writes which distinct tools verl's own model would change; gives the sums."""
     tools: dict[bytes, dict[str, Any]] = {}
     for spec in specs:
-        environments += 1
         for tool in spec.tools:
             key = orjson.dumps(tool.signature.as_function(), option=orjson.OPT_SORT_KEYS)
             if key not in tools:
                 lost = lost_schema(tool.signature.parameters)
                 tools[key] = {"tool": tool.name, "environment": spec.id, **lost._asdict()}
     changed = [entry for entry in tools.values() if entry["dropped"] or entry["rejected"]]
-    path.write_bytes(
-        orjson.dumps({"verl": VERSION, "tools": len(tools), "changed": changed}, option=orjson.OPT_INDENT_2)
-    )
+    report = {"verl": VERSION, "tools": len(tools), "changed": changed}
+    path.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2))
     keywords = Counter(place.rpartition(".")[2] for entry in changed for place in entry["dropped"])
-    return Exported(
-        train_rows=train_rows,
-        val_rows=val_rows,
-        environments=environments,
-        batch=_batch(train_rows),
-        tools=len(tools),
-        lossy=sum(bool(entry["dropped"]) for entry in changed),
-        rejected=sum(entry["rejected"] is not None for entry in changed),
-        dropped=dict(keywords.most_common()),
-    )
+    return {
+        "tools": len(tools),
+        "lossy": sum(bool(entry["dropped"]) for entry in changed),
+        "rejected": sum(entry["rejected"] is not None for entry in changed),
+        "dropped": dict(keywords.most_common()),
+    }
