@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple
 
 from toolfoundry.sources import find_function, parse_source
 
@@ -148,11 +148,10 @@ class Source:
         """Every word that names a variable, an attribute, or what is imported."""
         words: set[str] = set()
         for node in self.nodes:
-            kind = type(node)
-            if kind is ast.Name:
-                words.add(cast("ast.Name", node).id)
-            elif kind is ast.Attribute:
-                words.add(cast("ast.Attribute", node).attr)
+            if isinstance(node, ast.Name):
+                words.add(node.id)
+            elif isinstance(node, ast.Attribute):
+                words.add(node.attr)
         for node in self._imports:
             paths = [alias.name for alias in node.names]
             paths += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
@@ -202,7 +201,7 @@ class Source:
                 value = node.value
                 if isinstance(value, int) and value.bit_length() > 1024:
                     continue  # more digits than Python writes out
-                if isinstance(value, str | int | float) and not isinstance(value, bool):
+                if isinstance(value, (str, int, float)) and not isinstance(value, bool):
                     yield value
 
     @cached_property
@@ -278,14 +277,16 @@ def flat(*trees: ast.AST) -> list[ast.AST]:
     nodes = [*trees]
     append = nodes.append
     for node in nodes:
-        values = node.__dict__
+        values: dict[str, Any] = node.__dict__
         for field in _BRANCHES[type(node)]:
             value = values.get(field)
-            if type(value) is list:
-                for part in cast("list[ast.AST | None]", value):
+            if not value:
+                continue
+            if value.__class__ is list:  # told by `type`, its parts would be of unknown type
+                for part in value:
                     if part is not None:
                         append(part)
-            elif value is not None:
+            else:
                 append(value)
     return nodes
 
@@ -294,8 +295,9 @@ def bound_names(nodes: Iterable[ast.AST]) -> set[str]:
     """The names that these nodes bind: targets, definitions and imports (not parameters)."""
     names: set[str] = set()
     for node in nodes:
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store | ast.Del):
-            names.add(node.id)
+        if isinstance(node, ast.Name):
+            if not isinstance(node.ctx, ast.Load):
+                names.add(node.id)
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             names.add(node.name)
         elif isinstance(node, ast.Import | ast.ImportFrom):

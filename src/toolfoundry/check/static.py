@@ -177,8 +177,10 @@ def _code(spec: EnvSpec, read: ReadTool) -> Iterator[Verdict]:
     positional = [n for n, parameter in own.items() if not parameter.keyword]
     dead = [n for n in source.dead_parameters if n in properties]
     foreign = [module for module in source.imports() if module.partition(".")[0] not in ALLOWED_IMPORTS]
-    lines = re.split(r"\r\n|\r|\n", source.text)
-    effects = [lines[effect.lineno - 1].strip() for effect in source.effects()]
+    effects: list[str] = []
+    if found := source.effects():
+        lines = re.split(r"\r\n|\r|\n", source.text)
+        effects = [lines[effect.lineno - 1].strip() for effect in found]
     for gate, found, expected in (
         ("mismatch-required", needed, "these in `required`"),
         ("mismatch-optional", spare, "these left out of `required`"),
