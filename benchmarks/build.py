@@ -95,15 +95,16 @@ def gates(profile: str, n: int, repeat: int) -> None:
         own: list[float] = []
         shared: list[float] = []
         probes = 0
-        with Sandbox() as sandbox:
-            for _ in range(repeat):
+        for _ in range(repeat):
+            with Sandbox() as sandbox:  # a new one each time: it would know the sources of the last
                 began = time.perf_counter()
                 results = asyncio.run(_own(pairs, sandbox))
                 own.append(n / (time.perf_counter() - began))
+                probes = sum(sum(one.spec.proof.probes.values()) for one in results if one.spec.proof) // n
+            with Sandbox() as sandbox:
                 began = time.perf_counter()
                 asyncio.run(_shared(pairs, sandbox, recipe.shard))
                 shared.append(n / (time.perf_counter() - began))
-                probes = sum(sum(one.spec.proof.probes.values()) for one in results if one.spec.proof) // n
     print(f"{profile}, {n} environments, one core, {probes} probing calls each; median (least–most) of {repeat}\n")
     print("| | environments/s |")
     print("|---|---|")
