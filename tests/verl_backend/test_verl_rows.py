@@ -83,6 +83,32 @@ def test_nothing_fits(exported, model_folders):
         _dataset(config, model_folders["hermes"][1])
 
 
+def test_wrong_environments_are_told(exported, model_folders, tmp_path):
+    """A file that is not there, is none of environments, or lacks a row's environment, is named."""
+    tokenizer = model_folders["hermes"][1]
+    other = tmp_path / "other.jsonl"
+    other.write_text('{"toolfoundry": "trajectories", "schema_version": 1}\n')
+    lacking = tmp_path / "lacking.jsonl"
+    lacking.write_text('{"toolfoundry": "environments", "schema_version": 1}\n')
+    for path, problem in (
+        (tmp_path / "none.jsonl", "no such file on this node"),
+        (other, "found trajectories, expected environments"),
+        (lacking, "rows and environments do not match"),
+    ):
+        config = exported(mode="episode", overrides=[f"data.toolfoundry.environments='{path}'"])
+        with pytest.raises(InputError, match=problem):
+            _dataset(config, tokenizer)
+
+
+def test_settings_that_do_not_fit_are_told(exported, model_folders):
+    """A setting of ours that is misspelt or out of range stops the run with its name."""
+    tokenizer = model_folders["hermes"][1]
+    for override, problem in (("+data.toolfoundry.max_turn=3", "max_turn"), ("data.toolfoundry.reward=f1", "reward")):
+        config = exported(mode="episode", overrides=[override])
+        with pytest.raises(InputError, match=rf"data\.toolfoundry\.{problem}"):
+            _dataset(config, tokenizer)
+
+
 def test_wrong_chat_format_is_told(exported, model_folders):
     """A model whose own template writes another prompt than ours is refused, with the place of the difference."""
     config = exported(mode="episode", chat="hermes")

@@ -21,7 +21,7 @@ from toolfoundry.chat import chat_format
 from toolfoundry.environment import opening
 from toolfoundry.errors import FoundryError, InputError, invalid_field
 from toolfoundry.sandbox import Sandbox
-from toolfoundry.store import load_record
+from toolfoundry.store import artifact_of, load_record
 from toolfoundry.tokens import Dialect
 from toolfoundry.types import EnvSpec, Preset, Record
 
@@ -68,6 +68,8 @@ class Environments:
     def __init__(self, path: str) -> None:
         if not Path(path).is_file():
             raise InputError(f"{path}: there is no such file on this node (environments must be on shared storage)")
+        if (found := artifact_of(Path(path))) != EnvSpec.artifact:
+            raise InputError(f"{path}: found {found or 'another kind of file'}, expected {EnvSpec.artifact}")
         self._path = path
         with Path(path).open("rb") as file:
             next(file, None)  # the header line
