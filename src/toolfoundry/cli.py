@@ -24,6 +24,7 @@ from toolfoundry import __version__
 from toolfoundry.cli_build import build
 from toolfoundry.cli_export_verl import export_to_verl
 from toolfoundry.cli_samples import samples
+from toolfoundry.cli_train import train
 from toolfoundry.console import (
     LiveScore,
     Problems,
@@ -224,6 +225,7 @@ app.command(
     "build --author llm --model Qwen/Qwen3-32B --base-url http://127.0.0.1:8000/v1 --questions q.jsonl -o envs.jsonl"
     "[/cyan]",
 )(build)
+app.command(epilog="Example: [cyan]toolfoundry train grpo train.jsonl --held-out test.jsonl -o run[/cyan]")(train)
 
 # --- inspect, stats --------------------------------------------------------------------------------------------------
 

@@ -43,6 +43,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "RecordWriter",
     "WriteMode",
+    "about_packages",
     "artifact_of",
     "dump",
     "json_schema",
@@ -349,7 +350,6 @@ def write_run_file(
     here so that they are not in the records, which are the same bytes on every machine.
     """
     path = run_file(artifact)
-    packages = ("toolfoundry", "pydantic", "orjson", "jsonschema-rs", "openai", "zstandard")
     document = {
         "toolfoundry": "run",
         "schema_version": SCHEMA_VERSION,
@@ -360,7 +360,7 @@ def write_run_file(
         "seconds": round(time.time() - started, 3),
         "python": platform.python_version(),
         "platform": f"{sys.platform}-{platform.machine()}",
-        "packages": {name: about for name in packages if (about := _about(name))},
+        "packages": about_packages("toolfoundry", "pydantic", "orjson", "jsonschema-rs", "openai", "zstandard"),
     }
     temporary = path.with_name(path.name + ".tmp")
     try:
@@ -371,11 +371,20 @@ def write_run_file(
     return path
 
 
-def _about(package: str) -> dict[str, str] | None:
+def about_packages(*names: str) -> dict[str, JsonValue]:
+    """Version and licence of those packages that are installed."""
+    found: dict[str, JsonValue] = {}
+    for name in names:
+        if (about := _about(name)) is not None:
+            found[name] = {"version": about[0], "licence": about[1]}
+    return found
+
+
+def _about(package: str) -> tuple[str, str] | None:
     try:
         distribution = importlib.metadata.distribution(package)
     except importlib.metadata.PackageNotFoundError:
         return None
     fields: dict[str, Any] = distribution.metadata.json
     licence = str(fields.get("license_expression") or fields.get("license") or "not stated")
-    return {"version": distribution.version, "licence": licence.splitlines()[0]}
+    return distribution.version, licence.splitlines()[0]

@@ -35,7 +35,7 @@ from toolfoundry.train.play import Answered, Clock, Table
 from toolfoundry.train.run_folder import RunFolder, State
 from toolfoundry.types import EnvSpec, Trajectory
 
-__all__ = ["Learner", "Row", "train_rounds"]
+__all__ = ["Learner", "OnStep", "Row", "draw_environments", "pad_id", "round_prompts", "train_rounds"]
 
 Row = dict[str, JsonValue]
 OnStep = Callable[[Row], None]
@@ -52,7 +52,12 @@ class Learner:
 
     @property
     def pad(self) -> int:
-        return int(self.tokenizer.pad_token_id or 0)
+        return pad_id(self.tokenizer)
+
+
+def pad_id(tokenizer: Any) -> int:
+    """The id that fills up a batch; any will do, since nothing is learned there."""
+    return int(tokenizer.pad_token_id or 0)
 
 
 @dataclass
@@ -117,19 +122,11 @@ def _round(
     on_step: OnStep | None,
 ) -> State:
     clock = Clock()
-    chosen = _draw(specs, config, state)
+    chosen = draw_environments(specs, config, state)
     prompts: list[Any] = list(chosen)
     dropped = 0
     if config.mode == "prefix":
-        collected = _collect(learner.table, chosen, config, folder.path / "rounds" / f"{state.round:03d}.jsonl", state)
-        fitting = [prefix for prefix in collected if _length(learner, prefix, by_id) <= config.max_prompt_tokens]
-        dropped = len(collected) - len(fitting)
-        prompts = fitting
-        generator("prompts", config.seed, state.round).shuffle(prompts)
-        if not prompts:
-            raise FoundryError(
-                f"round {state.round}: found {dropped} prompts over {config.max_prompt_tokens} tokens only"
-            )
+        prompts, dropped = round_prompts(learner.table, chosen, by_id, config, folder, state)
     clock.lap("collect")
     steps_left = config.steps_per_round
     while state.used < len(prompts) and steps_left != 0 and not _over(state, config):
@@ -153,7 +150,28 @@ def _round(
     return state
 
 
-def _draw(specs: Sequence[EnvSpec], config: TrainConfig, state: State) -> list[EnvSpec]:
+def round_prompts(
+    table: Table,
+    chosen: Sequence[EnvSpec],
+    specs: Mapping[str, EnvSpec],
+    config: TrainConfig,
+    folder: RunFolder,
+    state: State,
+) -> tuple[list[Prefix], int]:
+    """The prefixes of a round, shuffled, and how many were left out because they are too long.
+
+    Raises FoundryError where none is left.
+    """
+    collected = _collect(table, chosen, config, folder.path / "rounds" / f"{state.round:03d}.jsonl", state)
+    fitting = [prefix for prefix in collected if len(table.prompt(prefix, specs).ids) <= config.max_prompt_tokens]
+    if not fitting:
+        found = f"{len(collected)} prompts, all over {config.max_prompt_tokens} tokens"
+        raise FoundryError(f"round {state.round}: found {found}; raise max_prompt_tokens")
+    generator("prompts", config.seed, state.round).shuffle(fitting)
+    return fitting, len(collected) - len(fitting)
+
+
+def draw_environments(specs: Sequence[EnvSpec], config: TrainConfig, state: State) -> list[EnvSpec]:
     """The environments of a round: all of them, or the next ones of an order that is shuffled each time through."""
     if config.round_environments is None or config.round_environments >= len(specs):
         chosen = list(specs)
@@ -198,10 +216,6 @@ def _collect(table: Table, specs: Sequence[EnvSpec], config: TrainConfig, path: 
             writer.write(prefix)
     draft.rename(path)
     return found
-
-
-def _length(learner: Learner, prefix: Prefix, specs: Mapping[str, EnvSpec]) -> int:
-    return len(learner.table.prompt(prefix, specs).ids)
 
 
 # --- one step ------------------------------------------------------------------------------------------------------

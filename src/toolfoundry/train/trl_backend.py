@@ -76,7 +76,7 @@ _NAMES = {
         name: name
         for name in (
             "loss grad_norm learning_rate reward reward_std groups flat_groups responses unscored malformed calls "
-            "turns solve_p solve_r solve_f1 answer kl entropy"
+            "turns split solve_p solve_r solve_f1 answer kl entropy"
         ).split()
     },
     "clip_ratio/region_mean": "clipped",

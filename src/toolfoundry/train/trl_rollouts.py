@@ -154,12 +154,14 @@ class EpisodeRollouts(_Rollouts):
         require_kept_prefixes(dialect)
         self._specs = {spec.id: spec for spec in specs}
         self._played: list[Trajectory] = []
+        self._split = 0
 
     def rollout(self, prompts: list[str], trainer: Any) -> dict[str, list[Any]]:
         """`rollout_func` of TRL: an episode in each environment that a prompt names."""
         seeds = [self._seed(trainer, spec_id, place) for place, spec_id in enumerate(prompts)]
         with self._sampler(trainer) as sampler:
             self._played = asyncio.run(self._play([self._specs[spec_id] for spec_id in prompts], seeds, sampler))
+        self._split = 0
         rows = [self._row(trajectory) for trajectory in self._played]
         return {
             "prompt_ids": [prompt for prompt, _ in rows],
@@ -173,6 +175,7 @@ class EpisodeRollouts(_Rollouts):
         scores = [score_trajectory(trajectory) for trajectory in self._played]
         for name, value in _episode_metrics(self._played).items():
             log_metric(name, value)
+        log_metric("split", self._split / len(self._played))
         self._count([trajectory.error for trajectory in self._played])
         return [None if score is None else score.value for score in scores]
 
@@ -206,7 +209,8 @@ class EpisodeRollouts(_Rollouts):
                 key=trajectory.key, group=trajectory.task.spec_id, token_ids=ids, mask=(False,) * len(ids)
             )
         # A notice is a question to the format: what was thought before it is dropped, and the rest is a new sample.
-        sample = episode_samples(trajectory, tools, self._dialect)[-1]
+        *before, sample = episode_samples(trajectory, tools, self._dialect)
+        self._split += bool(before)
         return list(sample.token_ids[: sample.mask.index(True)]), sample
 
 

@@ -1,0 +1,352 @@
+# pyright: basic
+"""One training run, from a configuration and environments to a folder with a better policy.
+
+    load the model -> play the held-out environments (before) -> SFT or rounds -> play them again (after) -> final/
+
+The backends (our loop, TRL) get values and give metrics; what they have in common is here.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import itertools
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import NamedTuple
+
+import orjson
+import torch
+from pydantic import JsonValue
+
+from toolfoundry import __version__
+from toolfoundry.chat import chat_format
+from toolfoundry.errors import InputError
+from toolfoundry.metrics import Summary, summarise
+from toolfoundry.policies.transformers import LocalPolicy, TransformersSampler, load_policy
+from toolfoundry.samples import Sample, demonstration_samples, fits
+from toolfoundry.sandbox import Sandbox
+from toolfoundry.tokens import Dialect
+from toolfoundry.train.config import TrainConfig
+from toolfoundry.train.loop import Optimizer, imitate, shuffled_batches
+from toolfoundry.train.play import Clock, Table
+from toolfoundry.train.rounds import Learner, OnStep, Row, draw_environments, pad_id, round_prompts, train_rounds
+from toolfoundry.train.run_folder import RunFolder, State
+from toolfoundry.types import EnvSpec, Limits, Trajectory
+
+__all__ = ["TINY", "Outcome", "Progress", "evaluate", "load_start", "table_of", "train"]
+
+TINY = "tiny"
+
+
+class Outcome(NamedTuple):
+    """What a run came to. `before`, `after`: on the held-out environments, None where there are none."""
+
+    final: Path
+    steps: int
+    before: Summary | None
+    after: Summary | None
+
+
+class Progress(NamedTuple):
+    """How a run is watched: its parts by name as they begin, each step's metrics, and each evaluation."""
+
+    on_part: Callable[[str], None] = lambda _: None
+    on_step: OnStep = lambda _: None
+    on_evaluation: Callable[[str, Summary], None] = lambda _, __: None
+
+
+def tiny_checkpoint() -> Path:
+    """The folder of the warm start in the package."""
+    return Path(str(resources.files("toolfoundry.train.tiny") / "checkpoint"))
+
+
+def load_start(config: TrainConfig) -> LocalPolicy:
+    """The model that training begins with; "tiny" is checked to belong to the words of this release."""
+    if config.model != TINY:
+        return load_policy(config.model, chat=config.chat, dtype="float32" if not config.bf16 else "bfloat16")
+    from toolfoundry.train.tiny.words import check_words
+
+    folder = tiny_checkpoint()
+    check_words(folder)
+    return load_policy(str(folder), chat=config.chat, device="cpu")
+
+
+def table_of(config: TrainConfig, policy: LocalPolicy, sandbox: Sandbox) -> Table:
+    """Where this policy plays, under the limits of the configuration."""
+    return Table(
+        sampler=TransformersSampler(policy.model, policy.codec.end_ids),
+        dialect=Dialect(chat_format(config.chat), policy.codec, config.thinking),
+        executor=sandbox,
+        reward=config.reward,
+        limits=Limits(max_turns=config.max_turns),
+        max_tokens=config.max_response_tokens,
+    )
+
+
+def evaluate(table: Table, specs: Sequence[EnvSpec], *, temperature: float = 0.0, seed: int = 0) -> list[Trajectory]:
+    """One trajectory of each environment; greedy by default."""
+    return table.episodes(specs, temperature=temperature, seed=("evaluate", seed), name="policy")
+
+
+def train(
+    config: TrainConfig,
+    specs: Sequence[EnvSpec],
+    folder: Path,
+    *,
+    demonstrations: Sequence[Trajectory] = (),
+    held_out: Sequence[EnvSpec] = (),
+    about: Mapping[str, JsonValue] | None = None,
+    resume: bool = False,
+    force: bool = False,
+    progress: Progress = Progress(),  # noqa: B008 (a value)
+) -> Outcome:
+    """Trains one policy and leaves it in `folder/final`.
+
+    Args:
+        config: what is done.
+        specs: the environments to train on (SFT: those of the demonstrations).
+        folder: of the run.
+        demonstrations: what SFT imitates.
+        held_out: environments that the policy plays greedily before and after.
+        about: what the run file says beside the configuration.
+        resume: go on with a run that was begun. force: replace it.
+        progress: how it is watched.
+
+    Raises:
+        InputError: something that was given does not fit. FoundryError: it diverged, or nothing could be scored.
+    """
+    backend = _backend(config)
+    place = RunFolder(folder)
+    policy = load_start(config)
+    place.begin(config, {**(about or {}), **_about(config, policy, specs)}, resume=resume, force=force)
+    found = place.newest() if resume else None
+    with Sandbox() as sandbox:
+        before = _before(place, config, policy, sandbox, held_out, progress)
+        if found is not None and backend == "loop":
+            policy.model.load_state_dict(load_policy(str(found[0]), chat=config.chat).model.state_dict())
+        progress.on_part("training")
+        if backend == "trl":
+            state = _with_trl(config, policy, specs, demonstrations, place, sandbox, progress)
+        elif config.algorithm == "sft":
+            state = _imitate(config, policy, specs, demonstrations, place, progress)
+        else:
+            reference = copy.deepcopy(policy.model).eval() if config.kl_coefficient else None
+            if reference is not None and found is not None:  # the start, not the checkpoint, is what KL keeps near
+                reference = load_start(config).model.eval()
+            learner = Learner(policy.model, policy.tokenizer, table_of(config, policy, sandbox), reference)
+            state = train_rounds(learner, specs, config, place, on_step=progress.on_step)
+        final = place.finish(policy.model, policy.tokenizer)
+        place.close()
+        after = _play(config, policy, sandbox, held_out, "after", folder, progress)
+    return Outcome(final, state.step, before, after)
+
+
+def _backend(config: TrainConfig) -> str:
+    if config.backend != "auto":
+        return config.backend
+    return "trl" if torch.cuda.is_available() else "loop"
+
+
+def _before(
+    place: RunFolder,
+    config: TrainConfig,
+    policy: LocalPolicy,
+    sandbox: Sandbox,
+    held_out: Sequence[EnvSpec],
+    progress: Progress,
+) -> Summary | None:
+    path = place.path / "before.json"
+    if path.exists():  # of the run that is gone on with
+        return Summary.model_validate(orjson.loads(path.read_bytes()))
+    return _play(config, policy, sandbox, held_out, "before", place.path, progress)
+
+
+def _play(
+    config: TrainConfig,
+    policy: LocalPolicy,
+    sandbox: Sandbox,
+    held_out: Sequence[EnvSpec],
+    when: str,
+    folder: Path,
+    progress: Progress,
+) -> Summary | None:
+    """The held-out environments, greedily; trajectories and summary go into the folder as `when`."""
+    if not held_out:
+        return None
+    from toolfoundry.store import RecordWriter
+
+    progress.on_part(f"playing {len(held_out)} held-out environments")
+    trajectories = evaluate(table_of(config, policy, sandbox), held_out, seed=config.seed)
+    with RecordWriter(folder / f"{when}.jsonl", Trajectory, "overwrite") as writer:
+        for trajectory in trajectories:
+            writer.write(trajectory)
+    summary = summarise(trajectories)[0]
+    (folder / f"{when}.json").write_bytes(orjson.dumps(summary.model_dump(mode="json"), option=orjson.OPT_INDENT_2))
+    progress.on_evaluation(when, summary)
+    return summary
+
+
+def _about(config: TrainConfig, policy: LocalPolicy, specs: Sequence[EnvSpec]) -> dict[str, JsonValue]:
+    """What the run depends on beside its configuration."""
+    from toolfoundry.store import about_packages
+
+    weights = hashlib.sha256()
+    for name, tensor in sorted(policy.model.state_dict().items()):
+        weights.update(name.encode())
+        weights.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    environments = hashlib.sha256("".join(spec.id for spec in specs).encode()).hexdigest()[:16]
+    prompt = orjson.dumps([message.model_dump() for spec in specs[:1] for message in spec.prompt])
+    return {
+        "version": __version__,
+        "start": f"{config.model} {weights.hexdigest()[:16]}",
+        "parameters": sum(p.numel() for p in policy.model.parameters()),
+        "environments": f"{len(specs)} {environments}",
+        "prompt": hashlib.sha256(prompt).hexdigest()[:16],
+        "threads": torch.get_num_threads(),
+        "packages": about_packages(
+            "toolfoundry", "torch", "transformers", "tokenizers", "trl", "peft", "accelerate", "safetensors"
+        ),
+    }
+
+
+# --- SFT -----------------------------------------------------------------------------------------------------------
+
+
+def demonstration_set(
+    config: TrainConfig, dialect: Dialect, specs: Sequence[EnvSpec], demonstrations: Sequence[Trajectory]
+) -> list[Sample]:
+    """The samples of all demonstrations that fit. Raises InputError where there are none, or one has no environment."""
+    tools = {spec.id: [tool.signature for tool in spec.tools] for spec in specs}
+    if missing := [t.task.spec_id for t in demonstrations if t.task.spec_id not in tools]:
+        raise InputError(f"demonstrations: found one of environment {missing[0]}, which is not among those given")
+    samples = [sample for t in demonstrations for sample in demonstration_samples(t, tools[t.task.spec_id], dialect)]
+    fitting = list(fits(samples, config.max_prompt_tokens + config.max_response_tokens))
+    if not fitting:
+        raise InputError(f"demonstrations: found {len(samples)}, none of which fits, expected at least one")
+    return fitting
+
+
+def _imitate(
+    config: TrainConfig,
+    policy: LocalPolicy,
+    specs: Sequence[EnvSpec],
+    demonstrations: Sequence[Trajectory],
+    place: RunFolder,
+    progress: Progress,
+) -> State:
+    """SFT in our own loop: `prompts_per_step` samples a step, `epochs` passes or `max_steps` steps."""
+    dialect = Dialect(chat_format(config.chat), policy.codec, config.thinking)
+    samples = demonstration_set(config, dialect, specs, demonstrations)
+    size = config.prompts_per_step
+    total = config.max_steps or config.epochs * -(-len(samples) // size)
+    optimizer = Optimizer(policy.model, config, total)
+    state = State()
+    if (found := place.newest()) is not None:
+        checkpoint, state = found
+        place.restore(checkpoint, optimizer)
+    place.cut_metrics(state.step)
+    policy.model.train()
+    pad = pad_id(policy.tokenizer)
+    batches = itertools.islice(shuffled_batches(samples, size, config.seed), state.step, total)
+    clock = Clock()
+    recent: list[tuple[float, float, float]] = []
+    for batch in batches:
+        recent.append(imitate(policy.model, optimizer, batch, pad))
+        state = state.model_copy(update={"step": state.step + 1})
+        if state.step % 10 == 0 or state.step == total:
+            clock.lap("train")
+            losses, right, norms = zip(*recent, strict=True)
+            row: Row = {
+                "step": state.step,
+                "of": total,
+                "loss": statistics.fmean(losses),
+                "token_accuracy": statistics.fmean(right),
+                "grad_norm": statistics.fmean(norms),
+                "cpu_s": {name: round(seconds, 4) for name, seconds in clock.spent.items()},
+                "time": round(time.time(), 3),
+            }
+            place.log(row)
+            progress.on_step(row)
+            clock, recent = Clock(), []
+        if state.step % config.save_every == 0:
+            place.save(policy.model, policy.tokenizer, optimizer, state, config.keep_checkpoints)
+    place.save(policy.model, policy.tokenizer, optimizer, state, config.keep_checkpoints)
+    policy.model.eval()
+    return state
+
+
+# --- TRL -----------------------------------------------------------------------------------------------------------
+
+
+def _with_trl(
+    config: TrainConfig,
+    policy: LocalPolicy,
+    specs: Sequence[EnvSpec],
+    demonstrations: Sequence[Trajectory],
+    place: RunFolder,
+    sandbox: Sandbox,
+    progress: Progress,
+) -> State:
+    """The same run with TRL: each round has a folder of its own, whose `final/` says that it is over."""
+    from toolfoundry.train.trl_backend import train_episodes, train_prefixes, train_sft
+
+    table = table_of(config, policy, sandbox)
+    by_id = {spec.id: spec for spec in specs}
+    state, start = State(), str(tiny_checkpoint()) if config.model == TINY else config.model
+
+    def on_step(row: Mapping[str, float]) -> None:
+        nonlocal state
+        state = state.model_copy(update={"step": state.step + 1})
+        full: Row = {**row, "step": state.step, "round": state.round}
+        place.log(full)
+        progress.on_step(full)
+
+    if config.algorithm == "sft":
+        samples = demonstration_set(config, table.dialect, specs, demonstrations)
+        place.cut_metrics(0)
+        train_sft(config, policy.model, policy.tokenizer, samples, place.path / "rounds" / "sft", on_step)
+        return state
+    for round_ in range(config.rounds):
+        folder = place.path / "rounds" / f"{round_:03d}"
+        state = state.model_copy(update={"round": round_})
+        if (folder / "final").exists():  # of the run that is gone on with
+            start = str(folder / "final")
+            policy.model.load_state_dict(load_policy(start, chat=config.chat).model.state_dict())
+            state = state.model_copy(update={"step": sum(int(row.get("round") or 0) <= round_ for row in place.rows())})
+            continue
+        place.cut_metrics(state.step)
+        chosen = draw_environments(specs, config, state)
+        if config.mode == "prefix":
+            prompts, _ = round_prompts(table, chosen, by_id, config, place, state)
+            train_prefixes(
+                config,
+                policy.model,
+                policy.tokenizer,
+                table.dialect,
+                prompts,
+                by_id,
+                sandbox,
+                folder,
+                on_step,
+                round_=round_,
+                loaded_from=start,
+            )
+        else:
+            train_episodes(
+                config,
+                policy.model,
+                policy.tokenizer,
+                table.dialect,
+                chosen,
+                sandbox,
+                folder,
+                on_step,
+                round_=round_,
+                loaded_from=start,
+            )
+        start = str(folder / "final")
+    return state
