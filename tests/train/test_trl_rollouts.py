@@ -52,9 +52,9 @@ def dialect(chat="hermes", thinking=False):
     return Dialect(chat_format(chat), HFCodec(toy_tokenizer(), chat_format(chat).end_tokens), thinking)
 
 
-def speaks(monkeypatch, choose):
+def speaks(monkeypatch, choose, spoken=None):
     """Puts a sampler in the model's place that says `choose(turn, place, text)`; gives the prompts it was given."""
-    spoken = dialect()
+    spoken = spoken or dialect()
     asked = []
 
     class Scripted:
@@ -263,6 +263,37 @@ def test_episode_batch(tmp_path, monkeypatch):
     assert row["solve_f1"] == pytest.approx((1 + 2 / 3 + 0) / 3)
     assert row["answer"] == pytest.approx(1 / 3)
     assert stats.unscored == {"SandboxError: the worker is gone": 1}
+
+
+def test_an_episode_that_a_notice_splits(tmp_path, monkeypatch):
+    """Where the format drops the thinking before a notice, the stretch after it is trained, and that is counted."""
+    batches, rows = recorded(monkeypatch), []
+    spoken = dialect("qwen3", True)
+    invents = Message(role="assistant", thinking="hm", content="<tool_response>Velden</tool_response>")
+    answers = Message(role="assistant", thinking="so", content=ANSWER.content)
+
+    def choose(turn, place, text):
+        return invents if turn == 0 and place % 2 else answers
+
+    speaks(monkeypatch, choose, spoken)
+    model, tokenizer = toy_model()
+    train_episodes(
+        config(mode="episode", prompts_per_step=1),
+        model,
+        tokenizer,
+        spoken,
+        [SPEC],
+        CannedExecutor(TABLE),
+        tmp_path,
+        rows.append,
+    )
+    completions = unpadded(batches[0], "completion")
+    assert completions == [spoken.spell(answers)] * 4
+    assert batches[0]["tool_mask"].all()
+    prompts = [spoken.codec.decode(ids) for ids in unpadded(batches[0], "prompt")]
+    assert [text.count("<|im_start|>assistant") for text in prompts] == [1, 2, 1, 2]
+    assert not any("<think>" in text for text in prompts)
+    assert rows[0]["split"] == 0.5
 
 
 @pytest.mark.parametrize(
