@@ -409,12 +409,12 @@ def test_the_command_counts_prompts_that_are_too_long(run, spoken_files):
     assert [len(row["prompt_ids"]) for row in _rows(arguments)] == [lengths[0], lengths[1], lengths[3]]
 
 
-def test_a_model_without_a_tokenizer_is_named(run, spoken_files, tmp_path):
+def test_a_model_that_is_not_there_is_named(run, spoken_files, tmp_path):
     """Exit code 3 and its name, nothing written."""
     *_, (*files, _, _) = spoken_files
     code, _, err = run("samples", "--model", tmp_path / "nowhere", *files, "--kind", "episodes")
     assert code == 3
-    assert "nowhere: its tokenizer cannot be read" in err
+    assert "nowhere: there is no such folder" in err
     assert not files[-1].exists()
 
 
