@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 
 from toolfoundry.errors import ContextFull
 from toolfoundry.seeds import derive_seed
-from toolfoundry.tokens import Dialect
+from toolfoundry.tokens import Dialect, Transcript
 from toolfoundry.types import Completion, Message, ToolSchema, Usage
 
 __all__ = ["Batcher", "Request", "Sampled", "Sampler", "TokenPolicy"]
@@ -162,10 +162,13 @@ class TokenPolicy:
     def __init__(self, dialect: Dialect, batcher: Batcher, *, seed: int) -> None:
         self._dialect, self._batcher, self._seed = dialect, batcher, seed
         self._said: list[list[int]] = []
+        self._transcript: Transcript | None = None
         batcher.expect(self)
 
     async def __call__(self, messages: Sequence[Message], tools: Sequence[ToolSchema]) -> Completion:
-        prompt = self._dialect.prompt(messages, tools, self._said)
+        if self._transcript is None:
+            self._transcript = Transcript(self._dialect, tools)
+        prompt = self._transcript.prompt(messages, self._said)
         request = Request(prompt.ids, derive_seed("turn", self._seed, len(self._said)))
         sampled = await self._batcher.sample(request)
         self._said.append(sampled.token_ids)
