@@ -67,7 +67,8 @@ class TrainConfig(Record):
     refill_groups: bool = False
     """Draw further prompts in place of groups whose rewards are all equal (dynamic sampling)."""
     pass_rate: tuple[float, float] | None = None
-    """Only environments whose mean score in the last rounds lies strictly between these two are played."""
+    """Environments whose last scores have a mean strictly between these two are played first, and only they are trained
+    on (mode `prefix`): what is always solved, or never, teaches nothing."""
 
     # the update
     optimizer: Literal["adamw", "muon"] = "adamw"

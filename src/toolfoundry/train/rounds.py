@@ -25,9 +25,10 @@ from pydantic import JsonValue
 
 from toolfoundry.advantages import by_group, has_spread, response_advantages
 from toolfoundry.errors import FoundryError, InputError
-from toolfoundry.reward import grade_trajectory, score_trajectory
+from toolfoundry.reward import grade_trajectory, score_trajectory, trajectory_value
 from toolfoundry.samples import Prefix, Sample, episode_samples, prefixes
 from toolfoundry.seeds import generator
+from toolfoundry.selection import PassRates, Refill
 from toolfoundry.store import RecordWriter, read
 from toolfoundry.train.config import TrainConfig
 from toolfoundry.train.loop import Optimizer, UpdateStats, improve
@@ -35,7 +36,7 @@ from toolfoundry.train.play import Answered, Clock, Table
 from toolfoundry.train.run_folder import RunFolder, State
 from toolfoundry.types import EnvSpec, Trajectory
 
-__all__ = ["Learner", "OnStep", "Row", "draw_environments", "pad_id", "round_prompts", "train_rounds"]
+__all__ = ["Learner", "OnStep", "Row", "draw_environments", "pad_id", "pass_rates", "round_prompts", "train_rounds"]
 
 Row = dict[str, JsonValue]
 OnStep = Callable[[Row], None]
@@ -126,10 +127,11 @@ def _round(
     prompts: list[Any] = list(chosen)
     dropped = 0
     if config.mode == "prefix":
-        prompts, dropped = round_prompts(learner.table, chosen, by_id, config, folder, state)
+        prompts, dropped, state = round_prompts(learner.table, chosen, by_id, config, folder, state)
     clock.lap("collect")
     steps_left = config.steps_per_round
-    while state.used < len(prompts) and steps_left != 0 and not _over(state, config):
+    least = config.prompts_per_step // 2 if len(prompts) >= config.prompts_per_step else 1
+    while len(prompts) - state.used >= least and steps_left != 0 and not _over(state, config):
         gathered = _gather(learner, prompts[state.used :], by_id, config, state, clock)
         stats = _learn(learner, gathered, optimizer, config)
         clock.lap("train")
@@ -150,6 +152,33 @@ def _round(
     return state
 
 
+def draw_environments(specs: Sequence[EnvSpec], config: TrainConfig, state: State) -> list[EnvSpec]:
+    """The environments of a round: all, or `round_environments` of an order that is shuffled each time through.
+
+    With `pass_rate`, those that are worth playing go first (`PassRates.draw`).
+    """
+    count = config.round_environments or len(specs)
+    if (rates := pass_rates(config, state)) is not None:
+        by_id = {spec.id: spec for spec in specs}
+        drawn = rates.draw(list(by_id), count, "environments", config.seed, state.round)
+        return [by_id[spec_id] for spec_id in drawn]
+    drawn_before = state.round * count
+    chosen: list[EnvSpec] = []
+    while len(chosen) < count:
+        epoch, place = divmod(drawn_before + len(chosen), len(specs))
+        order = list(range(len(specs)))
+        generator("environments", config.seed, epoch).shuffle(order)
+        chosen += [specs[index] for index in order[place : place + count - len(chosen)]]
+    return chosen
+
+
+def pass_rates(config: TrainConfig, state: State) -> PassRates | None:
+    """What is known of the environments' scores; None where they are not asked for."""
+    if config.pass_rate is None:
+        return None
+    return PassRates.from_state(state.pass_rates) if state.pass_rates else PassRates(config.pass_rate)
+
+
 def round_prompts(
     table: Table,
     chosen: Sequence[EnvSpec],
@@ -157,65 +186,42 @@ def round_prompts(
     config: TrainConfig,
     folder: RunFolder,
     state: State,
-) -> tuple[list[Prefix], int]:
-    """The prefixes of a round, shuffled, and how many were left out because they are too long.
+) -> tuple[list[Prefix], int, State]:
+    """The prefixes of a round, shuffled; how many were left out as too long; and the state with the new pass rates.
 
+    With `pass_rate`, environments that turned out to be outside the band give no prefixes in this round.
     Raises FoundryError where none is left.
     """
-    collected = _collect(table, chosen, config, folder.path / "rounds" / f"{state.round:03d}.jsonl", state)
+    played = _collect(table, chosen, config, folder.path / "rounds" / f"{state.round:03d}.jsonl", state)
+    rates = pass_rates(config, state)
+    if rates is not None:
+        for trajectory in played:
+            rates.record(trajectory.task.spec_id, [trajectory_value(trajectory)])
+        state = state.model_copy(update={"pass_rates": rates.state()})
+        inside = [trajectory for trajectory in played if rates.inside(trajectory.task.spec_id)]
+        played = inside or played  # a round in which nothing is left to learn is better trained on than stopped at
+    collected = [prefix for trajectory in played for prefix in prefixes(trajectory)]
     fitting = [prefix for prefix in collected if len(table.prompt(prefix, specs).ids) <= config.max_prompt_tokens]
     if not fitting:
-        found = f"{len(collected)} prompts, all over {config.max_prompt_tokens} tokens"
-        raise FoundryError(f"round {state.round}: found {found}; raise max_prompt_tokens")
+        cause = next((t.error for t in played if t.error), f"all over {config.max_prompt_tokens} tokens")
+        raise FoundryError(f"round {state.round}: found {len(collected)} prompts of {len(played)} rollouts: {cause}")
     generator("prompts", config.seed, state.round).shuffle(fitting)
-    return fitting, len(collected) - len(fitting)
+    return fitting, len(collected) - len(fitting), state
 
 
-def draw_environments(specs: Sequence[EnvSpec], config: TrainConfig, state: State) -> list[EnvSpec]:
-    """The environments of a round: all of them, or the next ones of an order that is shuffled each time through."""
-    if config.round_environments is None or config.round_environments >= len(specs):
-        chosen = list(specs)
-        generator("environments", config.seed, state.round).shuffle(chosen)
-        return chosen
-    start = state.round * config.round_environments
-    return [_nth(specs, start + offset, config.seed) for offset in range(config.round_environments)]
-
-
-def _nth(specs: Sequence[EnvSpec], number: int, seed: int) -> EnvSpec:
-    epoch, place = divmod(number, len(specs))
-    return specs[_order(len(specs), seed, epoch)[place]]
-
-
-_ORDERS: dict[tuple[int, int, int], list[int]] = {}
-
-
-def _order(count: int, seed: int, epoch: int) -> list[int]:
-    key = (count, seed, epoch)
-    if key not in _ORDERS:
-        _ORDERS.clear()
-        order = list(range(count))
-        generator("environments", seed, epoch).shuffle(order)
-        _ORDERS[key] = order
-    return _ORDERS[key]
-
-
-def _collect(table: Table, specs: Sequence[EnvSpec], config: TrainConfig, path: Path, state: State) -> list[Prefix]:
-    """The prefixes of one rollout of each environment; kept in the run folder, so that a resumed round has the same."""
+def _collect(table: Table, specs: Sequence[EnvSpec], config: TrainConfig, path: Path, state: State) -> list[Trajectory]:
+    """One rollout of each environment; kept in the run folder, so that a resumed round has the same."""
     if path.exists():
-        return list(read(path, Prefix))
+        return list(read(path, Trajectory))
     played = table.episodes(
         specs, temperature=config.collect_temperature, seed=("collect", config.seed, state.round), name="policy"
     )
-    found = [prefix for trajectory in played for prefix in prefixes(trajectory)]
-    if not found:
-        cause = next((t.error for t in played if t.error), "no trajectory has an opening")
-        raise FoundryError(f"round {state.round}: none of {len(played)} rollouts gave a prefix: {cause}")
     draft = path.with_name(f".{path.name}")
-    with RecordWriter(draft, Prefix, "overwrite") as writer:
-        for prefix in found:
-            writer.write(prefix)
+    with RecordWriter(draft, Trajectory, "overwrite") as writer:
+        for trajectory in played:
+            writer.write(trajectory)
     draft.rename(path)
-    return found
+    return played
 
 
 # --- one step ------------------------------------------------------------------------------------------------------
@@ -231,30 +237,30 @@ def _gather(
 ) -> _Gathered:
     """The samples of a step: of the next prompts, and with `refill_groups` of further ones in place of flat groups."""
     gathered = _Gathered()
-    wanted = config.prompts_per_step
-    while gathered.used < len(prompts):
-        missing = wanted - (gathered.groups - gathered.flat if config.refill_groups else gathered.groups)
-        if missing <= 0:
-            break
-        part = prompts[gathered.used : gathered.used + missing]
+    wanted = min(config.prompts_per_step, len(prompts))
+    most = min(4 * wanted, len(prompts)) if config.refill_groups else wanted
+    fill = Refill(wanted, most)
+    while part := prompts[gathered.used : gathered.used + (fill.to_draw() if config.refill_groups else wanted)]:
         gathered.used += len(part)
         seed = ("step", config.seed, state.step, gathered.used)
         if config.mode == "prefix":
             answered = learner.table.responses(
                 part, specs, group_size=config.group_size, temperature=config.temperature, seed=seed, clock=clock
             )
-            _take_responses(gathered, answered)
+            _take_responses(gathered, answered, fill, config)
         else:
             played = learner.table.episodes(
                 part, samples=config.group_size, temperature=config.temperature, seed=seed, name="policy"
             )
             clock.lap("generate")
-            _take_episodes(gathered, played, learner, specs)
+            _take_episodes(gathered, played, learner, specs, fill, config)
             clock.lap("reward")
+        if not config.refill_groups:
+            break
     return gathered
 
 
-def _take_responses(gathered: _Gathered, answered: Sequence[Answered]) -> None:
+def _take_responses(gathered: _Gathered, answered: Sequence[Answered], fill: Refill, config: TrainConfig) -> None:
     for group in _grouped(answered, lambda one: one.prefix.key):
         scored = [one for one in group if one.scored.graded is not None]
         gathered.unscored += len(group) - len(scored)
@@ -262,22 +268,29 @@ def _take_responses(gathered: _Gathered, answered: Sequence[Answered]) -> None:
         if len(scored) < min(2, len(group)):
             continue
         rewards = [one.scored.graded.reward for one in scored if one.scored.graded is not None]
-        _count(gathered, [reward.value for reward in rewards])
+        kept = (
+            _count(gathered, fill, group[0].prefix.key, [reward.value for reward in rewards])
+            or not config.refill_groups
+        )
         for one, reward in zip(scored, rewards, strict=True):
             prompt = one.prompt.ids
             sampled = one.sampled
-            gathered.samples.append(
-                Sample.model_construct(  # made of parts that are right by construction, thousands a step
-                    key=one.prefix.key,
-                    group=one.prefix.key,
-                    token_ids=(*prompt, *sampled.token_ids),
-                    mask=(False,) * len(prompt) + (True,) * len(sampled.token_ids),
-                    turns=(0,) * len(sampled.token_ids),
-                    logprobs=tuple(sampled.logprobs),
-                    advantages=(),
-                    turn_rewards=(reward.value,),
-                    score=reward.value,
-                )
+            gathered.samples += (
+                []
+                if not kept
+                else [
+                    Sample.model_construct(  # made of parts that are right by construction, thousands a step
+                        key=one.prefix.key,
+                        group=one.prefix.key,
+                        token_ids=(*prompt, *sampled.token_ids),
+                        mask=(False,) * len(prompt) + (True,) * len(sampled.token_ids),
+                        turns=(0,) * len(sampled.token_ids),
+                        logprobs=tuple(sampled.logprobs),
+                        advantages=(),
+                        turn_rewards=(reward.value,),
+                        score=reward.value,
+                    )
+                ]
             )
             gathered.tokens += len(sampled.token_ids)
             gathered.calls += reward.calls
@@ -288,7 +301,12 @@ def _take_responses(gathered: _Gathered, answered: Sequence[Answered]) -> None:
 
 
 def _take_episodes(
-    gathered: _Gathered, played: Sequence[Trajectory], learner: Learner, specs: Mapping[str, EnvSpec]
+    gathered: _Gathered,
+    played: Sequence[Trajectory],
+    learner: Learner,
+    specs: Mapping[str, EnvSpec],
+    fill: Refill,
+    config: TrainConfig,
 ) -> None:
     for group in _grouped(played, lambda trajectory: trajectory.task.spec_id):
         scores = [(trajectory, score) for trajectory in group if (score := score_trajectory(trajectory)) is not None]
@@ -296,11 +314,12 @@ def _take_episodes(
         gathered.cause = next((t.error or "" for t in group if t.stop == "error"), gathered.cause)
         if len(scores) < min(2, len(group)):
             continue
-        _count(gathered, [score.value for _, score in scores])
+        key = group[0].task.spec_id
+        kept = _count(gathered, fill, key, [score.value for _, score in scores]) or not config.refill_groups
         for trajectory, score in scores:
             tools = [tool.signature for tool in specs[trajectory.task.spec_id].tools]
             parts = episode_samples(trajectory, tools, learner.table.dialect)
-            gathered.samples += [part.model_copy(update={"score": score.value}) for part in parts]
+            gathered.samples += [part.model_copy(update={"score": score.value}) for part in parts if kept]
             gathered.tokens += sum(len(part.logprobs) for part in parts)
             gathered.calls += score.strict.calls
             gathered.solved += score.strict.solved
@@ -309,10 +328,12 @@ def _take_episodes(
                 gathered.answers.append(score.answer_right)
 
 
-def _count(gathered: _Gathered, rewards: list[float]) -> None:
+def _count(gathered: _Gathered, fill: Refill, key: str, rewards: list[float]) -> bool:
+    """Whether the group has spread, and the step a place for it."""
     gathered.groups += 1
     gathered.flat += not has_spread(rewards)
     gathered.rewards += rewards
+    return fill.add(key, rewards)
 
 
 def _grouped(items: Sequence[Any], key: Callable[[Any], str]) -> Iterator[list[Any]]:
@@ -323,8 +344,10 @@ def _grouped(items: Sequence[Any], key: Callable[[Any], str]) -> Iterator[list[A
 
 
 def _learn(learner: Learner, gathered: _Gathered, optimizer: Optimizer, config: TrainConfig) -> UpdateStats:
-    if not gathered.samples:
+    if not gathered.groups:
         raise FoundryError(f"not one response of this step could be scored: {gathered.cause or 'no groups were made'}")
+    if not gathered.samples:  # all groups were flat and left out: nothing to learn in this step
+        return UpdateStats(loss=0.0, kl=None, entropy=None, clipped=0.0, grad_norm=None, updates=0, trained=0)
     samples = with_advantages(gathered.samples, config)
     return improve(learner.model, learner.reference, optimizer, samples, config, learner.pad)
 

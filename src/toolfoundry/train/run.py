@@ -321,7 +321,7 @@ def _with_trl(
         place.cut_metrics(state.step)
         chosen = draw_environments(specs, config, state)
         if config.mode == "prefix":
-            prompts, _ = round_prompts(table, chosen, by_id, config, place, state)
+            prompts, _, state = round_prompts(table, chosen, by_id, config, place, state)
             train_prefixes(
                 config,
                 policy.model,

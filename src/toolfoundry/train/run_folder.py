@@ -3,7 +3,7 @@
 
     RUN/run.json                 configuration, seeds, hashes, versions, licences: what can be redone from it
     RUN/metrics.jsonl            one line a step
-    RUN/rounds/003.jsonl         the prefixes that were collected for that round (mode `prefix`)
+    RUN/rounds/003.jsonl         the trajectories that were collected for that round (mode `prefix`)
     RUN/checkpoints/000120/      model, tokenizer, optimizer and state after that many steps
     RUN/final/                   model and tokenizer at the end
 

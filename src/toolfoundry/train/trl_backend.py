@@ -194,7 +194,7 @@ def train_prefixes(
             intact.
     """
     rollouts = PrefixRollouts(config, dialect, sandbox, prefixes, specs, round_)
-    keys = [prefix.key for prefix in prefixes]
+    keys = rollouts.keys
     return reinforce(config, model, tokenizer, keys, rollouts, folder, on_step, round_=round_, loaded_from=loaded_from)
 
 
@@ -414,6 +414,7 @@ class _Report(TrainerCallback):
         if self._on_step is None or not state.is_world_process_zero or not logs or "loss" not in logs:
             return
         metrics = {ours: logs[theirs] for theirs, ours in _NAMES.items() if logs.get(theirs) is not None}
+        metrics.update((name, round(metrics[name])) for name in ("groups", "responses", "unscored") if name in metrics)
         self._on_step({"step": state.global_step // self._updates_per_step, **metrics})
 
     def on_save(self, args, state, control, **rest):  # noqa: ARG002

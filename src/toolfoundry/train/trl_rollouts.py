@@ -4,8 +4,8 @@ TRL gives the `prompt` column of the rows it wants completed, and takes back tok
 columns that are given back reach the reward function. So a row holds nothing but a key, and everything else is looked
 up here:
 
-    PrefixRollouts      key of a Prefix       one response each; scored by executing its calls
-    EpisodeRollouts     id of an EnvSpec      a whole episode each; scored as a trajectory
+    PrefixRollouts      number and key of a Prefix       one response each; scored by executing its calls
+    EpisodeRollouts     id of an EnvSpec                 a whole episode each; scored as a trajectory
 
 Ids are those that `Dialect.prompt` gives and the sampler sampled: no text is ever tokenised again. Every response has
 a seed of its own, named by what it is for, so that a resumed run samples what the interrupted one would have.
@@ -98,8 +98,13 @@ class PrefixRollouts(_Rollouts):
         if unknown := sorted({prefix.task.spec_id for prefix in prefixes} - specs.keys()):
             raise InputError(f"specs: found no environment {unknown[0]}, expected those of all prefixes")
 
+    @property
+    def keys(self) -> list[str]:
+        """What TRL gets as the prompts: one for each prefix, in their order."""
+        return list(self._prefixes)
+
     def rollout(self, prompts: list[str], trainer: Any) -> dict[str, list[Any]]:
-        """`rollout_func` of TRL: a response to each prompt (a prefix's key)."""
+        """`rollout_func` of TRL: a response to each prompt."""
         ids = {key: self._prompt_ids(self._prefixes[key]) for key in dict.fromkeys(prompts)}
         requests = [Request(ids[key], self._seed(trainer, key, place)) for place, key in enumerate(prompts)]
         with self._sampler(trainer) as sampler:
