@@ -1,16 +1,27 @@
 """Batched sampling of a local model: what is sampled, with which probability, and that the batch does not matter."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 
 pytest.importorskip("torch", reason="needs the extra train")
 
 import torch
-from transformers import Qwen3Config, Qwen3ForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    DynamicCache,
+    Gemma3TextConfig,
+    LlamaConfig,
+    MistralConfig,
+    Qwen2Config,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
 from toolfoundry.errors import ContextFull, FoundryError
 from toolfoundry.policies.sampling import Request
+from toolfoundry.policies.shared_prompts import can_share
 from toolfoundry.policies.transformers import TransformersSampler
 from toolfoundry.seeds import derive_seed, generator
 
@@ -216,6 +227,106 @@ def test_other_attention_layouts():
     sampled = TransformersSampler(model, [END]).sample(wanted, max_tokens=10, temperature=1.0)
     for request, one in zip(wanted, sampled, strict=True):
         assert one.logprobs == pytest.approx(logprobs_of(model, request.prompt_ids, one.token_ids), abs=1e-6)
+
+
+FAMILIES = {
+    "llama": (LlamaConfig, {}),
+    "qwen2": (Qwen2Config, {}),
+    "qwen3": (Qwen3Config, {"head_dim": 16}),
+    "mistral": (MistralConfig, {"sliding_window": None}),
+    "gemma3_text": (Gemma3TextConfig, {"head_dim": 16, "sliding_window": 5}),
+}
+
+
+@pytest.mark.parametrize("heads", [(2, 1), (4, 2), (2, 2)])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_families_of_models(family, heads):
+    """Prompts shared in memory or copied, grouped heads, groups that shrink: always what a plain pass gives."""
+    kind, extra = FAMILIES[family]
+    torch.manual_seed(3)
+    config = kind(
+        vocab_size=VOCABULARY,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=heads[0],
+        num_key_value_heads=heads[1],
+        max_position_embeddings=128,
+        **extra,
+    )
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float64).eval()
+    with torch.no_grad():
+        model.get_output_embeddings().weight.mul_(20)
+    attention = config._attn_implementation
+    shared, copied = requests(4, group=5), requests(4)
+    for wanted in (shared, copied, [*shared[:7], copied[2], *shared[11:14]]):
+        sampled = TransformersSampler(model, [END, 5, 9, 11]).sample(wanted, max_tokens=14, temperature=1.0)
+        for request, one in zip(wanted, sampled, strict=True):
+            expected = logprobs_of(model, request.prompt_ids, one.token_ids)
+            assert one.logprobs == pytest.approx(expected, abs=1e-5)
+        assert config._attn_implementation == attention
+
+
+def test_prompts_are_shared_where_the_family_is_known():
+    """The table of families is not empty words: these share, others copy."""
+    for family, (kind, _) in FAMILIES.items():
+        config = kind(num_hidden_layers=1)
+        model = SimpleNamespace(config=config)
+        cache = DynamicCache(config=config)
+        assert can_share(model, cache, [2, 2]) == (family in ("llama", "qwen2", "qwen3"))
+        assert not can_share(model, cache, [1, 1, 1])  # nothing to share
+        assert not can_share(model, cache, [9, 1, 1, 1])  # three small groups would cost as much as the large one
+
+
+def test_the_models_own_attention_comes_back_after_a_failure():
+    """A pass that fails leaves the model as it was."""
+    model = network()
+    with torch.no_grad():
+        model.lm_head.weight.fill_(float("nan"))
+    with pytest.raises(FoundryError, match="NaN"):
+        TransformersSampler(model, [END]).sample(requests(2, group=2), max_tokens=4, temperature=1.0)
+    assert model.config._attn_implementation == "sdpa"
+
+
+def test_longer_completions_than_the_room_of_a_cache():
+    """The cache grows as often as it must, shared or copied."""
+    model = network(max_position_embeddings=512)
+    for group in (1, 3):
+        wanted = requests(2, group=group)
+        sampled = TransformersSampler(model, [VOCABULARY]).sample(wanted, max_tokens=150, temperature=1.0)
+        for request, one in zip(wanted, sampled, strict=True):
+            assert len(one.token_ids) == 150
+            assert one.logprobs == pytest.approx(logprobs_of(model, request.prompt_ids, one.token_ids), abs=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # peft asks for it
+def test_an_adapter_on_top():
+    """A model with LoRA is sampled with it, prompts shared."""
+    from peft import LoraConfig, get_peft_model
+
+    adapted = get_peft_model(network(), LoraConfig(r=2, target_modules=["q_proj", "v_proj"], init_lora_weights=False))
+    wanted = requests(3, group=3)
+    sampled = TransformersSampler(adapted, [END]).sample(wanted, max_tokens=8, temperature=1.0)
+    adapted.eval()
+    for request, one in zip(wanted, sampled, strict=True):
+        assert one.logprobs == pytest.approx(logprobs_of(adapted, request.prompt_ids, one.token_ids), abs=1e-6)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("group", [1, 8])
+def test_on_a_gpu_in_bfloat16(group):
+    """On CUDA: log-probabilities are those of a plain pass up to bfloat16's rounding, and come out the same again."""
+    model = network(torch.bfloat16, heads=4).to("cuda")
+    wanted = requests(6, group=group)
+    sampler = TransformersSampler(model, [END])
+    sampled = sampler.sample(wanted, max_tokens=20, temperature=1.0)
+    for request, one in zip(wanted, sampled, strict=True):
+        with torch.no_grad():
+            ids = torch.tensor([[*request.prompt_ids, *one.token_ids]], device="cuda")
+            logits = model(input_ids=ids).logits[0, len(request.prompt_ids) - 1 : -1].float()
+        expected = torch.log_softmax(logits, -1)[range(len(one.token_ids)), one.token_ids].tolist()
+        assert one.logprobs == pytest.approx(expected, abs=0.3)
+    assert sampler.sample(wanted, max_tokens=20, temperature=1.0) == sampled
 
 
 def test_nothing_asked_nothing_given():

@@ -4,10 +4,11 @@
     sampler = TransformersSampler(policy.model, policy.codec.end_ids)
     sampled = sampler.sample([Request(ids, seed), ...], max_tokens=256, temperature=1.0)
 
-Each distinct prompt is read once, and its cache is copied for the requests that share it. Prompts are padded on the
-left; rows that have ended leave the batch and the cache. A token is drawn by one uniform number of its request's own
-generator, so what is sampled does not depend on the rest of the batch, except where rounding tips the scale: the same
-requests in the same call give the same ids, on one machine with one number of threads.
+Each distinct prompt is read once; its cache is shared by the requests that continue it, or copied where the
+architecture does not let us (`toolfoundry.policies.shared_prompts`). Prompts are padded on the left; rows that have
+ended leave the batch and the cache. A token is drawn by one uniform number of its request's own generator, so what is
+sampled does not depend on the rest of the batch, except where rounding tips the scale: the same requests in the same
+call give the same ids, on one machine with one number of threads.
 
 Axes: D requests, P distinct prompts, L prompt tokens (padded), N live rows, T sampled tokens, V vocabulary.
 """
@@ -20,7 +21,9 @@ import json
 import random
 import re
 import sys
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -34,6 +37,8 @@ try:
     from tokenizers import Tokenizer
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, DynamicCache
     from transformers.cache_utils import DynamicLayer
+
+    from toolfoundry.policies.shared_prompts import RoomyLayer, can_share, shared_prompts
 except ImportError:
     raise MissingExtra("train", "a local model") from None
 
@@ -53,8 +58,6 @@ __all__ = [
 
 TINY = "tiny"
 """The name of the warm start in the package."""
-
-_ROOM = 64  # tokens by which a cache grows: it is copied once for so many
 _HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 _HUB_FILES = ["*.json", "*.jinja", "*.txt", "*.model"]  # beside the weights; no pickle, no code
 
@@ -330,7 +333,8 @@ class TransformersSampler:
 
     def _generate(self, requests: list[Request], max_tokens: int, temperature: float) -> list[Sampled]:
         model, device = self._model, self._model.device
-        prompts = list(dict.fromkeys(tuple(request.prompt_ids) for request in requests))
+        groups = Counter(tuple(request.prompt_ids) for request in requests)
+        prompts = list(groups)
         place = {prompt: at for at, prompt in enumerate(prompts)}
         count, longest = len(requests), max(map(len, prompts))
         room_D = [min(max_tokens, self.context - len(request.prompt_ids)) for request in requests]
@@ -341,7 +345,10 @@ class TransformersSampler:
         mask = torch.arange(longest, device=device) >= padding[:, None]
         positions = (torch.arange(longest, device=device) - padding[:, None]).clamp(min=0)
         padded = bool((padding > 0).any())
-        cache = _cache(model)
+        cache: Any = DynamicCache(config=model.config)
+        share = can_share(model, cache, list(groups.values()))
+        if not share:
+            cache.layers = [RoomyLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
         logits = model(
             input_ids=ids,
             attention_mask=mask if padded else None,
@@ -353,9 +360,6 @@ class TransformersSampler:
 
         rows = torch.tensor([place[tuple(request.prompt_ids)] for request in requests], device=device)
         logits, position = logits[rows], positions[rows, -1:]
-        if count > len(prompts):
-            cache.reorder_cache(rows)
-        mask = torch.cat([mask[rows], mask.new_ones(count, steps)], dim=1)
         uniform = _uniforms(requests, steps).to(device) if temperature else None
         ends = torch.tensor(self._end_ids, device=device)
         room = torch.tensor(room_D, device=device)
@@ -364,27 +368,34 @@ class TransformersSampler:
         lengths = torch.zeros(count, dtype=torch.long, device=device)
 
         live = torch.arange(count, device=device)  # which request each row of the batch is
-        for step in range(steps):
-            drawn, logprob = _draw(logits, temperature, None if uniform is None else uniform[live, step])
-            token_ids[live, step] = drawn
-            logprobs[live, step] = logprob.double()
-            lengths[live] = step + 1
-            going = ~torch.isin(drawn, ends) & (room[live] > step + 1)
-            left = int(going.sum())
-            if left == 0:
-                break
-            if left < len(live):
-                keep = going.nonzero()[:, 0]
-                live, drawn, position, mask = live[keep], drawn[keep], position[keep], mask[keep]
-                cache.reorder_cache(keep)
-            position = position + 1
-            logits = model(
-                input_ids=drawn[:, None],
-                attention_mask=mask[:, : longest + step + 1] if padded else None,
-                position_ids=position,
-                past_key_values=cache,
-                use_cache=True,
-            ).logits[:, -1]
+        with shared_prompts(model, cache, mask, rows) if share else nullcontext(cache) as cache:
+            extra: dict[str, Any] = {"shared": cache} if share else {}
+            if not share and count > len(prompts):
+                cache.reorder_cache(rows)
+            mask = torch.cat([mask[rows], mask.new_ones(count, steps)], dim=1) if padded and not share else None
+            for step in range(steps):
+                drawn, logprob = _draw(logits, temperature, None if uniform is None else uniform[live, step])
+                token_ids[live, step] = drawn
+                logprobs[live, step] = logprob.double()
+                lengths[live] = step + 1
+                going = ~torch.isin(drawn, ends) & (room[live] > step + 1)
+                left = int(going.sum())
+                if left == 0:
+                    break
+                if left < len(live):
+                    keep = going.nonzero()[:, 0]
+                    live, drawn, position = live[keep], drawn[keep], position[keep]
+                    mask = None if mask is None else mask[keep]
+                    cache.reorder_cache(keep)
+                position = position + 1
+                logits = model(
+                    input_ids=drawn[:, None],
+                    attention_mask=None if mask is None else mask[:, : longest + step + 1],
+                    position_ids=position,
+                    past_key_values=cache,
+                    use_cache=True,
+                    **extra,
+                ).logits[:, -1]
         if bool(torch.isnan(logprobs).any()):
             raise FoundryError("the model gives NaN: its weights are broken, or training has diverged")
         return [
@@ -415,51 +426,6 @@ def _uniforms(requests: Sequence[Request], steps: int) -> torch.Tensor:
         torch.frombuffer(bytearray(random.Random(r.seed).randbytes(4 * steps)), dtype=torch.int32) for r in requests
     ]
     return (torch.stack(drawn) & 0xFFFFFF).to(torch.float32) * 2.0**-24
-
-
-class _RoomyLayer(DynamicLayer):
-    """Keys and values with room for tokens to come, so that a step copies one column and not all of them."""
-
-    keys: torch.Tensor
-    values: torch.Tensor
-
-    def update(self, key_states, value_states, *args, **kwargs):  # noqa: ARG002 - the layer's protocol
-        if not self.is_initialized:
-            self.dtype, self.device, self.is_initialized = key_states.dtype, key_states.device, True
-            self._keep(key_states, value_states, key_states.shape[2])
-            return key_states, value_states
-        start = self.keys.shape[2]
-        end = start + key_states.shape[2]
-        keys, values = self._store
-        if end > keys.shape[2]:
-            keys, values = (_widened(tensor[:, :, :start], end + _ROOM) for tensor in (keys, values))
-        keys[:, :, start:end] = key_states
-        values[:, :, start:end] = value_states
-        self._keep(keys, values, end)
-        return self.keys, self.values
-
-    def reorder_cache(self, beam_idx) -> None:
-        """Keeps the rows that are named, as often as they are."""
-        keys, values = (tensor.index_select(0, beam_idx) for tensor in self._store)
-        self._keep(keys, values, self.keys.shape[2])
-
-    def _keep(self, keys, values, length: int) -> None:
-        self._store = keys, values
-        self.keys, self.values = keys[:, :, :length], values[:, :, :length]
-
-
-def _widened(tensor: torch.Tensor, length: int) -> torch.Tensor:
-    rows, heads, old, size = tensor.shape
-    wide = tensor.new_empty(rows, heads, length, size)
-    wide[:, :, :old] = tensor
-    return wide
-
-
-def _cache(model: PreTrainedModel) -> Any:
-    """The model's own kind of cache; layers of full attention get room to grow."""
-    cache: Any = DynamicCache(config=model.config)
-    cache.layers = [_RoomyLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
-    return cache
 
 
 def _out_of_memory(failure: RuntimeError) -> bool:
