@@ -160,7 +160,7 @@ def test_rewards_of_stored_responses_are_the_same_each_time(sandbox):
     spoken = dialect()
     found = prefixes(trajectory)
     rollouts = trl_rollouts.PrefixRollouts(config(), spoken, sandbox, found, {spec.id: spec}, 0)
-    prompts = [prefix.key for prefix in found for _ in range(4)]
+    prompts = [key for key in rollouts.keys for _ in range(4)]
     ids = [spoken.spell(message) for _ in found for message in (AUTHOR, TOWN, WRONG, ANSWER)]
     metrics = []
     first = rollouts.reward(prompts, ids, log_metric=lambda name, value: metrics.append((name, value)))
@@ -190,7 +190,7 @@ def test_what_the_sandbox_could_not_execute_is_not_scored(tmp_path, monkeypatch)
 
 
 def test_prefixes_that_cannot_be_trained_on(tmp_path, monkeypatch):
-    """A prompt over the limit, an environment that is not there, and a key that stands twice are errors."""
+    """A prompt over the limit and an environment that is not there are errors; a prefix that stands twice is not."""
     speaks(monkeypatch, lambda turn, place, text: GUESS)
     model, tokenizer = toy_model()
     found = gold_prefixes()
@@ -201,8 +201,11 @@ def test_prefixes_that_cannot_be_trained_on(tmp_path, monkeypatch):
         )
     with pytest.raises(InputError, match=f"found no environment {SPEC.id}"):
         train_prefixes(config(), model, tokenizer, dialect(), found, {}, executor, tmp_path)
-    with pytest.raises(InputError, match="found 1 keys twice"):
-        train_prefixes(config(), model, tokenizer, dialect(), [*found, found[0]], {SPEC.id: SPEC}, executor, tmp_path)
+    twice = [found[0], found[0]]
+    stats = train_prefixes(
+        config(prompts_per_step=2), model, tokenizer, dialect(), twice, {SPEC.id: SPEC}, executor, tmp_path
+    )
+    assert stats.responses == 8
 
 
 # --- episodes ------------------------------------------------------------------------------------------------------

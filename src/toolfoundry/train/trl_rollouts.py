@@ -89,12 +89,9 @@ class PrefixRollouts(_Rollouts):
         round_: int,
     ) -> None:
         super().__init__(config, dialect, executor, round_)
-        self._prefixes = {prefix.key: prefix for prefix in prefixes}
+        # An environment can be drawn twice in a round, and then its prefixes stand twice.
+        self._prefixes = {f"{place} {prefix.key}": prefix for place, prefix in enumerate(prefixes)}
         self._specs = specs
-        if len(self._prefixes) != len(prefixes):
-            raise InputError(
-                f"prefixes: found {len(prefixes) - len(self._prefixes)} keys twice, expected distinct ones"
-            )
         if unknown := sorted({prefix.task.spec_id for prefix in prefixes} - specs.keys()):
             raise InputError(f"specs: found no environment {unknown[0]}, expected those of all prefixes")
 
