@@ -11,9 +11,12 @@ import pytest
 
 pytest.importorskip("torch", reason="needs the extra train")
 
+from fakes import capital_spec
 from toolfoundry.errors import ContextFull, FoundryError, InputError, MissingExtra
 from toolfoundry.policies.sampling import Request
 from toolfoundry.policies.vllm import VLLMSampler, load_vllm
+from toolfoundry.store import RecordWriter
+from toolfoundry.types import EnvSpec
 from train.toy_model import toy_model, toy_tokenizer
 
 
@@ -137,6 +140,20 @@ def test_what_is_missing_is_said_in_a_line(vllm, monkeypatch):
     monkeypatch.setitem(sys.modules, "vllm", None)
     with pytest.raises(MissingExtra, match=r"pip install 'toolfoundry\[vllm\]'"):
         load_vllm("some/model")
+
+
+def test_the_command_names_what_vllm_needs(run, tmp_path):
+    """`--policy vllm` without a device or the package is one line; a device of its own choice is refused."""
+    envs = tmp_path / "envs.jsonl"
+    with RecordWriter(envs, EnvSpec) as writer:
+        writer.write(capital_spec())
+    command = ("rollout", envs, "-o", tmp_path / "out.jsonl", "--policy", "vllm", "--model", "some/model")
+    code, _, err = run(*command, "--device", "cpu")
+    assert code == 3
+    assert "option --device: found 'cpu', expected none" in err
+    code, _, err = run(*command)
+    assert code in (2, 3)
+    assert "toolfoundry[vllm]" in err or "no CUDA device" in err
 
 
 @pytest.mark.gpu

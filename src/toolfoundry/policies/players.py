@@ -96,6 +96,8 @@ def _load(name: str, model: str, chat: str, device: str | None) -> tuple[Sampler
     if name == "vllm":
         from toolfoundry.policies.vllm import load_vllm
 
+        if device is not None:
+            raise InputError(f"option --device: found {device!r}, expected none (vLLM takes CUDA_VISIBLE_DEVICES)")
         return load_vllm(model, chat=chat)
     from toolfoundry.policies.transformers import TransformersSampler, load_policy
 

@@ -99,7 +99,8 @@ class SharedPrompts(Cache):
         if 2 * len(held) > len(self.bias_P11L):
             return
         self.bias_P11L = self.bias_P11L[held]
-        for layer in self.layers:
+        layers: list[Any] = self.layers
+        for layer in layers:
             layer.prompt_keys, layer.prompt_values = layer.prompt_keys[held], layer.prompt_values[held]
         self._rows_N = torch.searchsorted(held, self._rows_N)
 
