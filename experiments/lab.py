@@ -1,0 +1,241 @@
+"""What the experiments share: sets, starts, runs and measurements, each made once and then read from a folder.
+
+    lab = Lab(Path("experiments/out"))
+    start = lab.warm_start(WarmStart(...))                      a checkpoint's folder
+    run = lab.reinforce("grpo", start, seed=0, algorithm="grpo")   a run's folder; killed, it goes on where it was
+    results = lab.measure(run / "final")                        one row for each test environment
+
+An artifact's name holds a hash of all that it was made from, so that a changed setting is another artifact. Several
+processes may share the folder: one makes an artifact, the others wait for it.
+"""
+
+# pyright: basic
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import math
+import statistics
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+import torch
+
+from toolfoundry.reward import score_trajectory
+from toolfoundry.sandbox import Sandbox
+from toolfoundry.train.config import TrainConfig, load_preset
+from toolfoundry.train.run import Progress, evaluate, load_start, table_of, train
+from toolfoundry.train.tiny.warmstart import WarmStart, build_set, imitate_demonstrations, show, tiny_profile
+from toolfoundry.types import EnvSpec, ScenarioKind
+
+SCENARIOS: tuple[ScenarioKind, ...] = ("single_hop", "parallel_single_hop", "multi_hop", "parallel_multi_hop")
+METRICS = ("solve_p", "solve_r", "solve_f1", "answer", "malformed")
+
+
+class Item(NamedTuple):
+    """One test environment's result. None: unscored (or, for `answer`, there is none to give)."""
+
+    spec_id: str
+    scenario: str
+    solve_p: float | None
+    solve_r: float | None
+    solve_f1: float | None
+    answer: float | None
+    malformed: float | None
+
+
+def key_of(*parts: Any) -> str:
+    """Ten hex digits of what an artifact is made from."""
+    return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS, default=str)).hexdigest()[:10]
+
+
+def say(text: str) -> None:
+    """A line of progress, on standard error."""
+    print(f"[{time.strftime('%H:%M:%S')}] {text}", file=sys.stderr, flush=True)
+
+
+@dataclass
+class Lab:
+    """The folder of all artifacts, and how large the sets are."""
+
+    folder: Path
+    train_environments: int = 3000
+    test_environments: int = 400
+
+    def __post_init__(self) -> None:
+        torch.set_num_threads(1)
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    # --- sets ---------------------------------------------------------------------------------------------------------
+
+    def environments(
+        self, count: int, seed: int, split: str = "train", nouns: str = "familiar", **knobs: Any
+    ) -> list[EnvSpec]:
+        """Built environments of the tiny profile; `knobs` are fields of the profile."""
+        profile = tiny_profile(nouns, **knobs)
+        path = self.folder / "sets" / f"{split}-{seed}-{count}-{key_of(profile.model_dump(mode='json'))}.jsonl"
+        with self._once(path):
+            if not path.exists():
+                say(f"building {count} environments ({split}, seed {seed})")
+            return build_set(path, count, seed, split, profile=profile, jobs=1)  # type: ignore[arg-type]
+
+    def test_sets(self) -> dict[str, list[EnvSpec]]:
+        """New names and new relations of known words; and relations whose words were never seen."""
+        return {
+            "new relations": self.environments(self.test_environments, 2001, "test"),
+            "new words": self.environments(self.test_environments, 2002, "test", "unfamiliar", hold_out=()),
+        }
+
+    # --- policies -----------------------------------------------------------------------------------------------------
+
+    def warm_start(self, recipe: WarmStart, *, start: Path | None = None, steps: int | None = None) -> Path:
+        """The checkpoint that the recipe gives; from `start` on, where that is given."""
+        name = key_of(recipe.model_dump(mode="json"), str(start), steps)
+        folder = self.folder / "starts" / name
+        with self._once(folder):
+            if not (folder / "final").exists():
+                say(f"warm start {name}: {recipe.model_dump_json()} {f'on from {start}' if start else ''}")
+                specs = self.environments(recipe.environments, recipe.seed)
+                imitate_demonstrations(recipe, specs, show(specs, recipe), folder, start=start, steps=steps, force=True)
+        return folder / "final"
+
+    def reinforce(
+        self, label: str, start: Path, *, seed: int, specs: Sequence[EnvSpec] | None = None, **settings: Any
+    ) -> Path:
+        """The folder of a run from a start, by the preset `tiny` with these settings."""
+        config = load_preset("tiny", model=str(start), seed=seed, **settings)
+        chosen = list(specs) if specs is not None else self.environments(self.train_environments, 1000 + seed)
+        name = f"{label}-{seed}-{key_of(config.model_dump(mode='json'), [spec.id for spec in chosen])}"
+        folder = self.folder / "runs" / name
+        with self._once(folder):
+            if not (folder / "final").exists():
+                say(f"run {name}")
+                train(config, chosen, folder, resume=(folder / "run.json").exists(), progress=_progress(name))
+        return folder
+
+    # --- measurements -------------------------------------------------------------------------------------------------
+
+    def measure(
+        self,
+        model: Path,
+        *,
+        temperature: float = 0.0,
+        sets: Mapping[str, Sequence[EnvSpec]] | None = None,
+        **settings: Any,
+    ) -> dict[str, list[Item]]:
+        """The results on each test set."""
+        config: TrainConfig = load_preset("tiny", model=str(model), **settings)
+        results: dict[str, list[Item]] = {}
+        for title, specs in (sets or self.test_sets()).items():
+            name = key_of(title, [spec.id for spec in specs], temperature, config.chat, config.thinking)
+            path = model.parent / f"measured-{name}.json"
+            if not path.exists():
+                policy = load_start(config)
+                with Sandbox() as sandbox:
+                    played = evaluate(table_of(config, policy, sandbox), specs, temperature=temperature)
+                items: list[Item] = []
+                for trajectory in played:
+                    score = score_trajectory(trajectory)
+                    kind = trajectory.task.kind or "unknown"
+                    if score is None:
+                        items.append(Item(trajectory.task.spec_id, kind, None, None, None, None, None))
+                        continue
+                    right = None if score.answer_right is None else float(score.answer_right)
+                    solve = score.strict
+                    wrong_form = float(score.malformed > 0 or trajectory.stop == "length")
+                    items.append(
+                        Item(trajectory.task.spec_id, kind, solve.precision, solve.recall, solve.f1, right, wrong_form)
+                    )
+                path.write_bytes(orjson.dumps([list(item) for item in items]))
+            results[title] = [Item(*row) for row in orjson.loads(path.read_bytes())]
+        return results
+
+    @contextlib.contextmanager
+    def _once(self, path: Path) -> Iterator[None]:
+        """One process at a time makes an artifact."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with (path.parent / f".{path.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+def _progress(name: str) -> Progress:
+    def on_step(row: Mapping[str, Any]) -> None:
+        if row["step"] % 50 == 0:
+            kept = {
+                k: round(v, 3)
+                for k in ("reward", "flat_groups", "malformed", "answer")
+                if (v := row.get(k)) is not None
+            }
+            say(f"{name} step {row['step']}: {kept}")
+
+    return Progress(on_step=on_step)
+
+
+def rows_of(run: Path) -> list[dict[str, Any]]:
+    """A run's metrics."""
+    return [orjson.loads(line) for line in (run / "metrics.jsonl").read_bytes().splitlines()]
+
+
+def cpu_seconds(run: Path) -> float:
+    """What a run's steps took, in CPU seconds of its process."""
+    return sum(sum(row["cpu_s"].values()) for row in rows_of(run))
+
+
+# --- statistics ------------------------------------------------------------------------------------------------------
+
+
+def mean_of(items: Sequence[Item], metric: str, scenario: str | None = None) -> float:
+    """The mean over the scored items of a scenario (None: the mean of the scenarios' means)."""
+    if scenario is None:
+        return statistics.fmean(mean_of(items, metric, kind) for kind in SCENARIOS)
+    values = [getattr(item, metric) for item in items if item.scenario == scenario]
+    return statistics.fmean(value for value in values if value is not None)
+
+
+class Difference(NamedTuple):
+    """A paired difference with its 95% interval."""
+
+    mean: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.mean:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
+
+
+def paired(
+    before: Sequence[Sequence[Item]], after: Sequence[Sequence[Item]], metric: str, scenario: str | None = None
+) -> Difference:
+    """After minus before over the same environments and seeds; the error is clustered by environment."""
+    differences: dict[str, list[float]] = {}
+    for was, now in zip(before, after, strict=True):
+        for a, b in zip(was, now, strict=True):
+            assert a.spec_id == b.spec_id
+            x, y = getattr(a, metric), getattr(b, metric)
+            if x is not None and y is not None and scenario in (None, a.scenario):
+                differences.setdefault(a.spec_id, []).append(y - x)
+    means = [statistics.fmean(values) for values in differences.values()]
+    mean = statistics.fmean(means)
+    half = 1.96 * statistics.stdev(means) / math.sqrt(len(means))
+    return Difference(mean, mean - half, mean + half)
+
+
+def spread(values: Sequence[float]) -> str:
+    """Mean and range over seeds."""
+    if len(values) == 1:
+        return f"{values[0]:.3f}"
+    return f"{statistics.fmean(values):.3f} ({min(values):.3f}–{max(values):.3f})"
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table."""
+    lines = [f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
