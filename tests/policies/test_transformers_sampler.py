@@ -19,6 +19,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
+import toolfoundry.policies.transformers as sampling_module
 from toolfoundry.errors import ContextFull, FoundryError
 from toolfoundry.policies.sampling import Request
 from toolfoundry.policies.shared_prompts import can_share
@@ -327,6 +328,25 @@ def test_on_a_gpu_in_bfloat16(group):
         expected = torch.log_softmax(logits, -1)[range(len(one.token_ids)), one.token_ids].tolist()
         assert one.logprobs == pytest.approx(expected, abs=0.3)
     assert sampler.sample(wanted, max_tokens=20, temperature=1.0) == sampled
+
+
+def test_the_mask_of_long_prompts_is_bounded(monkeypatch):
+    """Reading padded prompts needs memory by the square of their length: few distinct ones are read at once."""
+    model, sizes = network(), []
+
+    def forward(*, input_ids, **rest):
+        sizes.append(tuple(input_ids.shape))
+        return whole(input_ids=input_ids, **rest)
+
+    whole = model.forward
+    wanted = requests(7, group=3, low=20, high=30)
+    expected = TransformersSampler(model, [END]).sample(wanted, max_tokens=1, temperature=1.0)
+    model.forward = forward
+    monkeypatch.setattr(sampling_module, "_MAX_MASK", 2000)
+    assert same(TransformersSampler(model, [END]).sample(wanted, max_tokens=1, temperature=1.0), expected)
+    assert sum(rows for rows, _ in sizes) == 7
+    assert len(sizes) > 2
+    assert all(rows * length**2 <= 2000 for rows, length in sizes)
 
 
 def test_nothing_asked_nothing_given():

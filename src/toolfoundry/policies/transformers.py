@@ -37,6 +37,7 @@ try:
     from tokenizers import Tokenizer
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, DynamicCache
     from transformers.cache_utils import DynamicLayer
+    from transformers.utils import logging
 
     from toolfoundry.policies.shared_prompts import RoomyLayer, can_share, shared_prompts
 except ImportError:
@@ -58,6 +59,8 @@ __all__ = [
 
 TINY = "tiny"
 """The name of the warm start in the package."""
+# Entries of the mask with which padded prompts are read (prompts times length squared): 650 MB with its float form.
+_MAX_MASK = 2**27
 _HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 _HUB_FILES = ["*.json", "*.jinja", "*.txt", "*.model"]  # beside the weights; no pickle, no code
 
@@ -165,6 +168,8 @@ def _tokenizer(model: str, folder: Path, chat: str) -> tuple[PreTrainedTokenizer
 
 def _network(model: str, folder: Path, dtype: torch.dtype) -> Any:
     options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
     try:
         config = AutoConfig.from_pretrained(folder, **options)
         loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -172,6 +177,9 @@ def _network(model: str, folder: Path, dtype: torch.dtype) -> Any:
         )
     except Exception as failure:
         raise InputError(f"{model}: cannot be loaded: {_first_line(failure)}") from failure
+    finally:
+        if bars:
+            logging.enable_progress_bar()
     network, info = loaded
     # The library fills weights that the files lack with random numbers.
     if absent := sorted(map(str, [*info["missing_keys"], *info["mismatched_keys"]])):
@@ -294,7 +302,7 @@ class TransformersSampler:
         try:
             while order:
                 longest = len(requests[order[0]].prompt_ids) + max_tokens
-                part = order[: max(1, self._max_batch_tokens // longest)]
+                part = order[: self._fitting([requests[at] for at in order], longest)]
                 sampled = self._attempt([requests[at] for at in part], max_tokens, temperature)
                 if sampled is None:
                     self._lower(len(part), longest)
@@ -305,6 +313,17 @@ class TransformersSampler:
             for module in training:
                 module.training = True
         return [results[at] for at in range(len(requests))]
+
+    def _fitting(self, requests: list[Request], longest: int) -> int:
+        """How many of the first requests are sampled at once; their prompts are in falling order of length."""
+        most = max(1, self._max_batch_tokens // longest)
+        prompts = max(1, _MAX_MASK // len(requests[0].prompt_ids) ** 2)
+        seen: set[tuple[int, ...]] = set()
+        for count, request in enumerate(requests[:most]):
+            seen.add(tuple(request.prompt_ids))
+            if len(seen) > prompts:
+                return count
+        return min(most, len(requests))
 
     def _attempt(self, requests: list[Request], max_tokens: int, temperature: float) -> list[Sampled] | None:
         """The completions of one batch, or None where memory did not suffice."""
