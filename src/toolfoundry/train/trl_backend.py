@@ -354,6 +354,9 @@ def _common(config: TrainConfig, folder: Path, updates_per_step: int) -> dict[st
 def _train(
     trainer: Trainer, model: Any, tokenizer: Any, folder: Path, updates_per_step: int, on_step: OnStep | None
 ) -> Stats:
+    sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
+    if sharded and hasattr(trainer.model, "merge_and_unload"):
+        raise InputError("lora_rank: found it with FSDP or DeepSpeed, expected one of them: an adapter is merged whole")
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(_Report(updates_per_step, on_step))
@@ -369,7 +372,7 @@ def _train(
         ) from failure
     seconds = time.monotonic() - started
     final = folder / "final"
-    _save(trainer, model, tokenizer, final)
+    _save(trainer, model, tokenizer, final, sharded)
     updates = trainer.state.global_step
     return Stats(
         steps=updates // updates_per_step,
@@ -379,15 +382,15 @@ def _train(
         seconds=seconds,
         resumed_from=int(checkpoint.name.rpartition("-")[2]) // updates_per_step if checkpoint is not None else 0,
         final=final,
-        sharded=trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled,
+        sharded=sharded,
     )
 
 
-def _save(trainer: Trainer, model: Any, tokenizer: Any, final: Path) -> None:
+def _save(trainer: Trainer, model: Any, tokenizer: Any, final: Path, sharded: bool) -> None:
     """Writes the policy to `final`, whole or not at all. An adapter is merged into the model before."""
     part = final.with_name(".final")
     shutil.rmtree(part, ignore_errors=True)
-    if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
+    if sharded:
         trainer.save_model(str(part))
     else:
         trained = cast("Any", trainer.model)
@@ -399,6 +402,11 @@ def _save(trainer: Trainer, model: Any, tokenizer: Any, final: Path) -> None:
     if trainer.is_world_process_zero():
         tokenizer.save_pretrained(part)
         (part / "training_args.bin").unlink(missing_ok=True)  # a pickle, which nobody needs
+        if not list(part.glob("*.safetensors")):
+            raise FoundryError(
+                f"{part}: no weights were written; FSDP needs fsdp_state_dict_type FULL_STATE_DICT, DeepSpeed ZeRO-3 "
+                "stage3_gather_16bit_weights_on_model_save; the last checkpoint is intact"
+            )
         shutil.rmtree(final, ignore_errors=True)
         part.replace(final)
     trainer.accelerator.wait_for_everyone()

@@ -154,7 +154,9 @@ class FiniteGradients(TrainerCallback):
 
     def on_pre_optimizer_step(self, args, state, control, model=None, **rest):  # noqa: ARG002
         gradients = [p.grad for p in model.parameters() if p.grad is not None] if model is not None else []
-        if gradients and not torch.isfinite(norm := torch.nn.utils.get_total_norm(gradients)):
+        norm: Any = torch.nn.utils.get_total_norm(gradients)
+        norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # a part of it on each device (FSDP)
+        if not torch.isfinite(norm):
             raise _diverged("norm of the gradients", norm.item(), state.global_step)
 
 
