@@ -194,6 +194,17 @@ def test_a_failing_model_fails_the_rollouts_that_asked_and_no_others():
     assert calls == [2, 2, 2, 2]
 
 
+def test_a_sampler_that_forgets_a_request_is_an_error():
+    """Nobody waits for a completion that never comes."""
+
+    class Forgetful(Recorder):
+        def sample(self, requests, **options):
+            return super().sample(requests, **options)[1:]
+
+    [played] = play(Forgetful(), CannedExecutor(TABLE), rollouts=1)
+    assert played.error == "ValueError: sampler: found 0 completions for 1 requests"
+
+
 def test_a_conversation_that_outgrows_the_context_has_ended():
     """It stops with `length`, keeps and scores the turns it had; other rollouts of the batch go on."""
     prompt = len(DIALECT.prompt(*opening_of(capital_spec())).ids)

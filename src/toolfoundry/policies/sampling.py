@@ -128,9 +128,12 @@ class Batcher:
     async def _outcome(self, requests: list[Request]) -> list[Sampled] | Exception:
         """A function of its own, so that an exception's frames do not hold the futures that will hold it."""
         try:
-            return await asyncio.to_thread(
+            sampled = await asyncio.to_thread(
                 self._sampler.sample, requests, max_tokens=self._max_tokens, temperature=self._temperature
             )
+            if len(sampled) != len(requests):  # else somebody would wait forever
+                raise ValueError(f"sampler: found {len(sampled)} completions for {len(requests)} requests")
+            return sampled
         except Exception as failure:
             return failure
 
