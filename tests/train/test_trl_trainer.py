@@ -1,5 +1,6 @@
 """The trainer on a toy task: it learns, its advantages are ours, and nothing goes wrong in silence."""
 
+import errno
 import math
 from types import SimpleNamespace
 
@@ -8,9 +9,10 @@ import pytest
 pytest.importorskip("trl", reason="needs the extra train")
 
 import torch
+from safetensors import SafetensorError
 
 from toolfoundry.advantages import response_advantages
-from toolfoundry.errors import FoundryError, InputError
+from toolfoundry.errors import FoundryError, InputError, OutputError
 from toolfoundry.train import trl_trainer
 from toolfoundry.train.config import load_preset, preset_names
 from toolfoundry.train.trl_backend import grpo_arguments, reinforce
@@ -159,6 +161,26 @@ def test_memory_that_does_not_suffice_is_a_message(tmp_path):
 
     with pytest.raises(FoundryError, match=r"out of memory in update 1.*samples_per_device"):
         train(tmp_path, toy_config(), Letters(tokenizer, exhausted), None, model, tokenizer)
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        SafetensorError("I/O error: No space left on device"),
+        RuntimeError("[enforce fail] PytorchStreamWriter failed writing file"),
+    ],
+)
+def test_a_full_disk_is_a_message(tmp_path, monkeypatch, failure):
+    """A checkpoint that cannot be written ends the run with the folder's name, whoever of the libraries noticed."""
+    model, tokenizer = toy_model()
+
+    def full(*given, **named):
+        raise failure
+
+    monkeypatch.setattr(model, "save_pretrained", full)
+    with pytest.raises(OutputError, match=r"cannot be written.*the last whole checkpoint is intact"):
+        train(tmp_path, toy_config(steps_per_round=1, kl_coefficient=0.0), None, None, model, tokenizer)
 
 
 @pytest.mark.parametrize(

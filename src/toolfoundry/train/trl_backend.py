@@ -17,6 +17,7 @@ otherwise than the release that the paper trained with is listed in `docs/traini
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import shutil
 import time
@@ -27,7 +28,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from toolfoundry.environment import Executor
-from toolfoundry.errors import FoundryError, InputError, MissingExtra
+from toolfoundry.errors import FoundryError, InputError, MissingExtra, OutputError
 from toolfoundry.samples import Prefix, Sample
 from toolfoundry.seeds import derive_seed
 from toolfoundry.tokens import Dialect
@@ -39,6 +40,7 @@ try:
     import torch
     from accelerate import PartialState
     from datasets import Dataset
+    from safetensors import SafetensorError
     from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback
     from transformers.utils import logging as transformers_logging
     from trl.trainer.grpo_config import GRPOConfig
@@ -361,18 +363,22 @@ def _train(
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(_Report(updates_per_step, on_step))
     checkpoint = last_checkpoint(folder)
+    final = folder / "final"
     started = time.monotonic()
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint is not None else None)
+        seconds = time.monotonic() - started
+        _save(trainer, model, tokenizer, final, sharded)
     except torch.OutOfMemoryError as failure:
         raise FoundryError(
             f"out of memory in update {trainer.state.global_step + 1} ({str(failure).splitlines()[0]}): lower "
             "samples_per_device, max_response_tokens or max_prompt_tokens, or switch on gradient_checkpointing, bf16 "
             "or lora_rank; the last checkpoint is intact"
         ) from failure
-    seconds = time.monotonic() - started
-    final = folder / "final"
-    _save(trainer, model, tokenizer, final, sharded)
+    except (OSError, SafetensorError, RuntimeError) as failure:
+        if not _is_of_the_disk(failure):
+            raise
+        raise OutputError(f"{folder}: cannot be written: {failure}; the last whole checkpoint is intact") from failure
     updates = trainer.state.global_step
     return Stats(
         steps=updates // updates_per_step,
@@ -384,6 +390,13 @@ def _train(
         final=final,
         sharded=sharded,
     )
+
+
+def _is_of_the_disk(failure: Exception) -> bool:
+    """Whether writing failed (disk full, no permission): safetensors and PyTorch have words of their own for it."""
+    if isinstance(failure, OSError):
+        return failure.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+    return isinstance(failure, SafetensorError) or "PytorchStreamWriter" in str(failure)
 
 
 def _save(trainer: Trainer, model: Any, tokenizer: Any, final: Path, sharded: bool) -> None:
