@@ -89,6 +89,8 @@ class TrainConfig(Record):
     entropy_coefficient: float = Field(default=0.001, ge=0)
     loss_mean: Literal["sequence", "token"] = "sequence"
     """sequence: mean over the tokens of each response, then over responses (the release); token: over all tokens."""
+    shuffle_rewards: bool = False
+    """A control that must not learn: the rewards of a step are dealt out to its responses at random."""
     turn_weight: float = Field(default=0.0, ge=0)
     """Mode episode: weight of the turn rewards' advantage beside the trajectory score's."""
     epochs: int = Field(default=1, ge=1)

@@ -133,7 +133,7 @@ def _round(
     least = config.prompts_per_step // 2 if len(prompts) >= config.prompts_per_step else 1
     while len(prompts) - state.used >= least and steps_left != 0 and not _over(state, config):
         gathered = _gather(learner, prompts[state.used :], by_id, config, state, clock)
-        stats = _learn(learner, gathered, optimizer, config)
+        stats = _learn(learner, gathered, optimizer, config, state)
         clock.lap("train")
         state = state.model_copy(update={"step": state.step + 1, "used": state.used + gathered.used})
         row = _row(state, gathered, stats, optimizer, clock, dropped)
@@ -343,12 +343,19 @@ def _grouped(items: Sequence[Any], key: Callable[[Any], str]) -> Iterator[list[A
     yield from groups.values()
 
 
-def _learn(learner: Learner, gathered: _Gathered, optimizer: Optimizer, config: TrainConfig) -> UpdateStats:
+def _learn(
+    learner: Learner, gathered: _Gathered, optimizer: Optimizer, config: TrainConfig, state: State
+) -> UpdateStats:
     if not gathered.groups:
         raise FoundryError(f"not one response of this step could be scored: {gathered.cause or 'no groups were made'}")
     if not gathered.samples:  # all groups were flat and left out: nothing to learn in this step
         return UpdateStats(loss=0.0, kl=None, entropy=None, clipped=0.0, grad_norm=None, updates=0, trained=0)
-    samples = with_advantages(gathered.samples, config)
+    samples = gathered.samples
+    if config.shuffle_rewards:
+        scores = [sample.score for sample in samples]
+        generator("shuffled", config.seed, state.step).shuffle(scores)
+        samples = [s.model_copy(update={"score": score}) for s, score in zip(samples, scores, strict=True)]
+    samples = with_advantages(samples, config)
     return improve(learner.model, learner.reference, optimizer, samples, config, learner.pad)
 
 

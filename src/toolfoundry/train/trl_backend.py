@@ -17,8 +17,6 @@ otherwise than the release that the paper trained with is listed in `docs/traini
 from __future__ import annotations
 
 import dataclasses
-import errno
-import json
 import shutil
 import time
 import warnings
@@ -49,6 +47,7 @@ try:
 except ImportError:
     raise MissingExtra("train", "training with TRL") from None
 
+from toolfoundry.train.trl_checkpoints import is_of_the_disk, last_checkpoint, save_final, steps_done
 from toolfoundry.train.trl_rollouts import EpisodeRollouts, PrefixRollouts
 from toolfoundry.train.trl_trainer import FiniteGradients, ReinforceTrainer, check_trl
 
@@ -294,35 +293,6 @@ def grpo_arguments(config: TrainConfig, folder: Path, plan: BatchPlan, steps: in
     )
 
 
-def last_checkpoint(folder: Path) -> Path | None:
-    """The last whole checkpoint of a round, None where there is none. One that was cut off by a kill is passed over:
-    the state of the trainer is the last file that is written."""
-    found: list[tuple[int, Path]] = []
-    for path in folder.glob("checkpoint-*"):
-        try:
-            updates = json.loads((path / "trainer_state.json").read_bytes())["global_step"]
-        except (OSError, ValueError, KeyError):
-            continue
-        found.append((updates, path))
-    return max(found)[1] if found else None
-
-
-def steps_done(config: TrainConfig, folder: Path) -> int:
-    """How many steps of a round the last checkpoint holds: a run that is gone on with gives the metrics of those after.
-
-    For SFT a step is an update.
-    """
-    checkpoint = last_checkpoint(folder)
-    if checkpoint is None:
-        return 0
-    per_step = (
-        1
-        if config.algorithm == "sft"
-        else config.prompts_per_step // (config.prompts_per_update or config.prompts_per_step)
-    )
-    return int(checkpoint.name.rpartition("-")[2]) // per_step
-
-
 # --- what both kinds of training share -----------------------------------------------------------------------------
 
 
@@ -368,7 +338,7 @@ def _train(
     try:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint is not None else None)
         seconds = time.monotonic() - started
-        _save(trainer, model, tokenizer, final, sharded)
+        save_final(trainer, model, tokenizer, final, sharded)
     except torch.OutOfMemoryError as failure:
         raise FoundryError(
             f"out of memory in update {trainer.state.global_step + 1} ({str(failure).splitlines()[0]}): lower "
@@ -376,7 +346,7 @@ def _train(
             "or lora_rank; the last checkpoint is intact"
         ) from failure
     except (OSError, SafetensorError, RuntimeError) as failure:
-        if not _is_of_the_disk(failure):
+        if not is_of_the_disk(failure):
             raise
         raise OutputError(f"{folder}: cannot be written: {failure}; the last whole checkpoint is intact") from failure
     updates = trainer.state.global_step
@@ -390,39 +360,6 @@ def _train(
         final=final,
         sharded=sharded,
     )
-
-
-def _is_of_the_disk(failure: Exception) -> bool:
-    """Whether writing failed (disk full, no permission): safetensors and PyTorch have words of their own for it."""
-    if isinstance(failure, OSError):
-        return failure.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
-    return isinstance(failure, SafetensorError) or "PytorchStreamWriter" in str(failure)
-
-
-def _save(trainer: Trainer, model: Any, tokenizer: Any, final: Path, sharded: bool) -> None:
-    """Writes the policy to `final`, whole or not at all. An adapter is merged into the model before."""
-    part = final.with_name(".final")
-    shutil.rmtree(part, ignore_errors=True)
-    if sharded:
-        trainer.save_model(str(part))
-    else:
-        trained = cast("Any", trainer.model)
-        if hasattr(trained, "merge_and_unload"):
-            trained.merge_and_unload()
-            model.requires_grad_(True)
-        if trainer.is_world_process_zero():
-            model.save_pretrained(part)
-    if trainer.is_world_process_zero():
-        tokenizer.save_pretrained(part)
-        (part / "training_args.bin").unlink(missing_ok=True)  # a pickle, which nobody needs
-        if not list(part.glob("*.safetensors")):
-            raise FoundryError(
-                f"{part}: no weights were written; FSDP needs fsdp_state_dict_type FULL_STATE_DICT, DeepSpeed ZeRO-3 "
-                "stage3_gather_16bit_weights_on_model_save; the last checkpoint is intact"
-            )
-        shutil.rmtree(final, ignore_errors=True)
-        part.replace(final)
-    trainer.accelerator.wait_for_everyone()
 
 
 class _Report(TrainerCallback):

@@ -39,14 +39,12 @@ __all__ = ["WARM_START", "WarmStart", "build_set", "imitate_demonstrations", "ma
 class WarmStart(Record):
     """What a warm start is made of.
 
-    seed: of environments, demonstrations, weights and batches. environments: how many are built. most_goals: only those
-    with at most so many sub-questions are demonstrated. habits: of the demonstrator. steps: of SFT, 16 demonstrations
-    each. size: of the network.
+    seed: of environments, demonstrations, weights and batches. environments: how many are built and demonstrated.
+    habits: of the demonstrator. steps: of SFT, 16 demonstrations each. size: of the network.
     """
 
     seed: int = 0
     environments: int = Field(default=12000, ge=1)
-    most_goals: int = Field(default=2, ge=1)
     habits: Habits = CLEAN
     steps: int = Field(default=400, ge=1)
     size: str = "base"
@@ -96,11 +94,10 @@ def show(
     specs: Sequence[EnvSpec], recipe: WarmStart, on_progress: Callable[[int], None] = lambda _: None
 ) -> list[Trajectory]:
     """The demonstrations of a recipe."""
-    chosen = [spec for spec in specs if len(spec.goals) <= recipe.most_goals]
     shown: list[Trajectory] = []
     with Sandbox() as sandbox:
-        for start in range(0, len(chosen), 500):
-            part = chosen[start : start + 500]
+        for start in range(0, len(specs), 500):
+            part = specs[start : start + 500]
             shown += asyncio.run(demonstrate(part, recipe.habits, sandbox, seed=recipe.seed, thinking=recipe.thinking))
             on_progress(len(shown))
     return shown
@@ -181,8 +178,8 @@ def _card(recipe: WarmStart, demonstrations: int, outcome: Outcome) -> str:
         rows.append(f"| {group.scenario.replace('_', ' ')} | {group.n} | {shown} |")
     table = "\n".join(rows)
     data = (
-        f"{demonstrations} demonstrations of environments with at most {recipe.most_goals} sub-questions, out of "
-        f"{recipe.environments} built from seed {recipe.seed} (split `train`, familiar nouns)"
+        f"{demonstrations} demonstrations, one for each environment built from seed {recipe.seed} "
+        "(split `train`, familiar nouns, relations held out)"
     )
     return f"""---
 license: apache-2.0
