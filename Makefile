@@ -9,6 +9,7 @@ OTHER_PYTHONS ?= python3.11 python3.12 python3.13
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet torch==2.13.0  # first and alone: what follows then takes it as it is
 	$(BIN)/python -m pip install --quiet -e '.[dev]'
 	touch $@
 
