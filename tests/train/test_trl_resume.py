@@ -58,6 +58,34 @@ def test_a_killed_round_goes_on_exactly(tmp_path):
         assert torch.equal(weight, again.state_dict()[name]), name
 
 
+@pytest.mark.parametrize("algorithm", ["grpo", "reinforce++"])
+def test_an_adapter_goes_on_exactly(tmp_path, algorithm):
+    """The same for LoRA, whose checkpoints hold the adapter alone."""
+    config = resumable().model_copy(update={"lora_rank": 4, "steps_per_round": 4, "algorithm": algorithm})
+
+    class Stop(Exception):
+        pass
+
+    def go(folder, on_step):
+        model, tokenizer = toy_model()
+        reinforce(config, model, tokenizer, KEYS, Letters(tokenizer), folder, on_step)
+        return model
+
+    def stop(row):
+        if row["step"] == 3:
+            raise Stop
+
+    whole, rest = [], []
+    model = go(tmp_path / "whole", whole.append)
+    with pytest.raises(Stop):
+        go(tmp_path / "cut", stop)
+    assert (last_checkpoint(tmp_path / "cut") / "adapter_model.safetensors").exists()
+    again = go(tmp_path / "cut", rest.append)
+    assert rest == whole[2:]
+    for name, weight in model.state_dict().items():
+        assert torch.equal(weight, again.state_dict()[name]), name
+
+
 def test_checkpoints_hold_nothing_that_runs_when_it_is_loaded(tmp_path):
     """Weights are safetensors; the states of optimizer, scheduler and generators load as tensors and plain values only,
     and the pickled arguments, which nobody reads, are not there."""
