@@ -67,8 +67,8 @@ class TrainConfig(Record):
     refill_groups: bool = False
     """Draw further prompts in place of groups whose rewards are all equal (dynamic sampling)."""
     pass_rate: tuple[float, float] | None = None
-    """Environments whose last scores have a mean strictly between these two are played first, and only they are trained
-    on (mode `prefix`): what is always solved, or never, teaches nothing."""
+    """Mode `prefix`: environments whose last scores have a mean strictly between these two are played first, and only
+    they are trained on: what is always solved, or never, teaches nothing."""
 
     # the update
     optimizer: Literal["adamw", "muon"] = "adamw"
@@ -85,7 +85,8 @@ class TrainConfig(Record):
     clip: float = Field(default=0.2, gt=0)
     dual_clip: float | None = Field(default=3.0, gt=1)
     kl_coefficient: float = Field(default=0.001, ge=0)
-    """Weight of the k3 estimate of the divergence from the start; 0: no reference model is held."""
+    """Weight of the k3 estimate of the divergence from the start of the run (backend `trl`: of the round, as in the
+    paper's release); 0: no reference model is held."""
     entropy_coefficient: float = Field(default=0.001, ge=0)
     loss_mean: Literal["sequence", "token"] = "sequence"
     """sequence: mean over the tokens of each response, then over responses (the release); token: over all tokens."""
@@ -117,6 +118,8 @@ class TrainConfig(Record):
             )
         if self.pass_rate is not None and not 0 <= self.pass_rate[0] < self.pass_rate[1] <= 1:
             raise RecordError(field="pass_rate", found=str(self.pass_rate), expected="0 <= low < high <= 1")
+        if self.pass_rate is not None and self.mode == "episode":
+            raise RecordError(field="pass_rate", found="mode 'episode'", expected="mode 'prefix'")
         if self.prompts_per_update is not None and self.prompts_per_update > self.prompts_per_step:
             found = f"{self.prompts_per_update} (with prompts_per_step {self.prompts_per_step})"
             raise RecordError(field="prompts_per_update", found=found, expected="at most prompts_per_step")
@@ -152,4 +155,5 @@ def load_preset(name: str, **overrides: Any) -> TrainConfig:
         return TrainConfig(**{**fields, **{key: value for key, value in overrides.items() if value is not None}})
     except ValidationError as error:
         problem = invalid_field(error)
-        raise RecordError(expected=problem.expected, found=problem.found, field=problem.field, file=place) from None
+        where = "settings" if overrides.get(str(problem.field)) is not None else place
+        raise RecordError(expected=problem.expected, found=problem.found, field=problem.field, file=where) from None

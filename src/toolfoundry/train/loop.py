@@ -35,7 +35,7 @@ _CHUNK = 64  # sequences of one forward and backward pass
 
 
 class Batch(NamedTuple):
-    """B sequences of L tokens, padded on the right. `mask` is True where a token is a target."""
+    """On the CPU: B sequences of L tokens, padded on the right. `mask` is True where a token is a target."""
 
     ids: Tensor
     mask: Tensor
@@ -54,9 +54,10 @@ def collate(samples: Sequence[Sample], pad: int) -> Batch:
 
 def target_logits(model, batch: Batch) -> tuple[Tensor, Tensor]:
     """(logits, ids) of the masked tokens, in the order of rows and then of tokens."""
-    hidden = model.model(input_ids=batch.ids, use_cache=False).last_hidden_state[:, :-1]
-    chosen = batch.mask[:, 1:]
-    return model.lm_head(hidden[chosen]).float(), batch.ids[:, 1:][chosen]
+    ids = batch.ids.to(model.device)
+    hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
+    chosen = batch.mask[:, 1:].to(model.device)
+    return model.lm_head(hidden[chosen]).float(), ids[:, 1:][chosen]
 
 
 def token_logprobs(logits: Tensor, targets: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
@@ -121,15 +122,21 @@ class Optimizer:
         return found
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        """Takes up the state that `tensors` gave. Raises KeyError or ValueError for that of another optimizer."""
-        self.steps = int(tensors["steps"])
-        for number, part in enumerate(self.parts):
-            state: dict[int, dict[str, Tensor]] = {}
-            for key, value in tensors.items():
-                if key.startswith(f"{number}."):
-                    _, index, name = key.split(".")
-                    state.setdefault(int(index), {})[name] = value
+        """Takes up the state that `tensors` gave. Raises ValueError for that of another optimizer or model."""
+        if "steps" not in tensors:
+            raise ValueError("it has no 'steps'")
+        states: list[dict[int, dict[str, Tensor]]] = [{} for _ in self.parts]
+        for key, value in tensors.items():
+            if key != "steps":
+                number, index, name = key.split(".")
+                parameters = [p for group in self.parts[int(number)].param_groups for p in group["params"]]
+                shape = parameters[int(index)].shape
+                if value.ndim and value.shape != shape:  # torch would take it, and fail at the next step
+                    raise ValueError(f"{key} has shape {tuple(value.shape)}, its parameter {tuple(shape)}")
+                states[int(number)].setdefault(int(index), {})[name] = value
+        for part, state in zip(self.parts, states, strict=True):
             part.load_state_dict({"state": state, "param_groups": part.state_dict()["param_groups"]})
+        self.steps = int(tensors["steps"])
 
 
 # --- imitation -----------------------------------------------------------------------------------------------------
@@ -203,8 +210,8 @@ def improve(
             batch = collate(chunk, pad)
             logits, targets = target_logits(model, batch)
             logprobs, entropy = token_logprobs(logits, targets, config.temperature)
-            old = torch.tensor([value for sample in chunk for value in sample.logprobs])
-            advantages = torch.tensor([value for sample in chunk for value in sample.advantages])
+            old = logprobs.new_tensor([value for sample in chunk for value in sample.logprobs])
+            advantages = logprobs.new_tensor([value for sample in chunk for value in sample.advantages])
             ratio = torch.exp(logprobs - old)
             plain = -ratio * advantages
             kept = torch.maximum(plain, -ratio.clamp(1 - config.clip, 1 + config.clip) * advantages)
@@ -222,7 +229,7 @@ def improve(
             if config.entropy_coefficient:
                 losses = losses - config.entropy_coefficient * entropy
             if config.loss_mean == "sequence":
-                shares = torch.tensor(
+                shares = losses.new_tensor(
                     [1 / len(sample.advantages) for sample in chunk for _ in sample.advantages]
                 ) / len(part)
             else:

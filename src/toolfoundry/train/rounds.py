@@ -36,7 +36,16 @@ from toolfoundry.train.play import Answered, Clock, Table
 from toolfoundry.train.run_folder import RunFolder, State
 from toolfoundry.types import EnvSpec, Trajectory
 
-__all__ = ["Learner", "OnStep", "Row", "draw_environments", "pad_id", "pass_rates", "round_prompts", "train_rounds"]
+__all__ = [
+    "Learner",
+    "OnStep",
+    "Row",
+    "draw_environments",
+    "pad_id",
+    "pass_rates",
+    "round_prompts",
+    "train_rounds",
+]
 
 Row = dict[str, JsonValue]
 OnStep = Callable[[Row], None]
@@ -95,7 +104,8 @@ def train_rounds(
     if not specs:
         raise InputError("environments: found none, expected at least one to train on")
     by_id = {spec.id: spec for spec in specs}
-    optimizer = Optimizer(learner.model, config, config.max_steps)
+    updates = -(-config.prompts_per_step // (config.prompts_per_update or config.prompts_per_step))
+    optimizer = Optimizer(learner.model, config, config.max_steps and config.max_steps * updates)
     state = State()
     if (found := folder.newest()) is not None:
         checkpoint, state = found
@@ -126,11 +136,13 @@ def _round(
     chosen = draw_environments(specs, config, state)
     prompts: list[Any] = list(chosen)
     dropped = 0
+    rates = state.pass_rates
     if config.mode == "prefix":
-        prompts, dropped, state = round_prompts(learner.table, chosen, by_id, config, folder, state)
+        prompts, dropped, after = round_prompts(learner.table, chosen, by_id, config, folder, state)
+        rates = after.pass_rates  # for the next round: a resumed one draws by those that this one began with
     clock.lap("collect")
     steps_left = config.steps_per_round
-    least = config.prompts_per_step // 2 if len(prompts) >= config.prompts_per_step else 1
+    least = max(1, config.prompts_per_step // 2) if len(prompts) >= config.prompts_per_step else 1
     while len(prompts) - state.used >= least and steps_left != 0 and not _over(state, config):
         gathered = _gather(learner, prompts[state.used :], by_id, config, state, clock)
         stats = _learn(learner, gathered, optimizer, config, state)
@@ -147,7 +159,7 @@ def _round(
             clock.lap("save")
     if _over(state, config):
         return state
-    state = state.model_copy(update={"round": state.round + 1, "used": 0})
+    state = state.model_copy(update={"round": state.round + 1, "used": 0, "pass_rates": rates})
     folder.save(learner.model, learner.tokenizer, optimizer, state, config.keep_checkpoints)
     return state
 
@@ -179,6 +191,15 @@ def pass_rates(config: TrainConfig, state: State) -> PassRates | None:
     return PassRates.from_state(state.pass_rates) if state.pass_rates else PassRates(config.pass_rate)
 
 
+def _remember(state: State, config: TrainConfig, played: Sequence[Trajectory]) -> State:
+    """The state with the scores of a round's rollouts in its pass rates, if they are asked for."""
+    if (rates := pass_rates(config, state)) is None:
+        return state
+    for trajectory in played:
+        rates.record(trajectory.task.spec_id, [trajectory_value(trajectory)])
+    return state.model_copy(update={"pass_rates": rates.state()})
+
+
 def round_prompts(
     table: Table,
     chosen: Sequence[EnvSpec],
@@ -193,11 +214,8 @@ def round_prompts(
     Raises FoundryError where none is left.
     """
     played = _collect(table, chosen, config, folder.path / "rounds" / f"{state.round:03d}.jsonl", state)
-    rates = pass_rates(config, state)
-    if rates is not None:
-        for trajectory in played:
-            rates.record(trajectory.task.spec_id, [trajectory_value(trajectory)])
-        state = state.model_copy(update={"pass_rates": rates.state()})
+    state = _remember(state, config, played)
+    if (rates := pass_rates(config, state)) is not None:
         inside = [trajectory for trajectory in played if rates.inside(trajectory.task.spec_id)]
         played = inside or played  # a round in which nothing is left to learn is better trained on than stopped at
     collected = [prefix for trajectory in played for prefix in prefixes(trajectory)]
@@ -266,6 +284,7 @@ def _take_responses(gathered: _Gathered, answered: Sequence[Answered], fill: Ref
         gathered.unscored += len(group) - len(scored)
         gathered.cause = next((one.scored.error or "" for one in group if one.scored.graded is None), gathered.cause)
         if len(scored) < min(2, len(group)):
+            fill.add(group[0].prefix.key, [])
             continue
         rewards = [one.scored.graded.reward for one in scored if one.scored.graded is not None]
         kept = (
@@ -312,9 +331,10 @@ def _take_episodes(
         scores = [(trajectory, score) for trajectory in group if (score := score_trajectory(trajectory)) is not None]
         gathered.unscored += len(group) - len(scores)
         gathered.cause = next((t.error or "" for t in group if t.stop == "error"), gathered.cause)
-        if len(scores) < min(2, len(group)):
-            continue
         key = group[0].task.spec_id
+        if len(scores) < min(2, len(group)):
+            fill.add(key, [])
+            continue
         kept = _count(gathered, fill, key, [score.value for _, score in scores]) or not config.refill_groups
         for trajectory, score in scores:
             tools = [tool.signature for tool in specs[trajectory.task.spec_id].tools]

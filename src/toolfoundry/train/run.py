@@ -8,13 +8,13 @@ The backends (our loop, TRL) get values and give metrics; what they have in comm
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 import itertools
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
-from importlib import resources
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,20 +26,18 @@ from toolfoundry import __version__
 from toolfoundry.chat import chat_format
 from toolfoundry.errors import InputError
 from toolfoundry.metrics import Summary, summarise
-from toolfoundry.policies.transformers import LocalPolicy, TransformersSampler, load_policy
+from toolfoundry.policies.transformers import TINY, LocalPolicy, TransformersSampler, checkpoint_folder, load_policy
 from toolfoundry.samples import Sample, demonstration_samples, fits
 from toolfoundry.sandbox import Sandbox
 from toolfoundry.tokens import Dialect
 from toolfoundry.train.config import TrainConfig
 from toolfoundry.train.loop import Optimizer, imitate, shuffled_batches
 from toolfoundry.train.play import Clock, Table
-from toolfoundry.train.rounds import Learner, OnStep, Row, draw_environments, pad_id, round_prompts, train_rounds
-from toolfoundry.train.run_folder import RunFolder, State
+from toolfoundry.train.rounds import Learner, OnStep, Row, pad_id, train_rounds
+from toolfoundry.train.run_folder import RunFolder, State, replace_file
 from toolfoundry.types import EnvSpec, Limits, Trajectory
 
 __all__ = ["TINY", "Outcome", "Progress", "evaluate", "load_start", "table_of", "train"]
-
-TINY = "tiny"
 
 
 class Outcome(NamedTuple):
@@ -59,20 +57,15 @@ class Progress(NamedTuple):
     on_evaluation: Callable[[str, Summary], None] = lambda _, __: None
 
 
-def tiny_checkpoint() -> Path:
-    """The folder of the warm start in the package."""
-    return Path(str(resources.files("toolfoundry.train.tiny") / "checkpoint"))
-
-
 def load_start(config: TrainConfig) -> LocalPolicy:
     """The model that training begins with; "tiny" is checked to belong to the words of this release."""
     if config.model != TINY:
         return load_policy(config.model, chat=config.chat, dtype="float32" if not config.bf16 else "bfloat16")
     from toolfoundry.train.tiny.words import check_words
 
-    folder = tiny_checkpoint()
+    folder = checkpoint_folder(TINY)
     check_words(folder)
-    return load_policy(str(folder), chat=config.chat, device="cpu")
+    return load_policy(TINY, chat=config.chat, device="cpu")
 
 
 def table_of(config: TrainConfig, policy: LocalPolicy, sandbox: Sandbox) -> Table:
@@ -122,17 +115,23 @@ def train(
     backend = _backend(config)
     place = RunFolder(folder)
     policy = load_start(config)
-    place.begin(config, {**(about or {}), **_about(config, policy, specs)}, resume=resume, force=force)
+    known = _about(config, policy, specs, demonstrations, held_out)
+    place.begin(config, {**(about or {}), **known}, resume=resume, force=force)
     found = place.newest() if resume else None
-    with Sandbox() as sandbox:
+    with Sandbox() as sandbox, contextlib.closing(place):
         before = _before(place, config, policy, sandbox, held_out, progress)
         if found is not None and backend == "loop":
-            policy.model.load_state_dict(load_policy(str(found[0]), chat=config.chat).model.state_dict())
+            _take_up(policy, found[0], config)
         progress.on_part("training")
         if backend == "trl":
-            state = _with_trl(config, policy, specs, demonstrations, place, sandbox, progress)
+            from toolfoundry.train.trl_run import train_with_trl
+
+            samples = _samples_for(config, policy, specs, demonstrations)
+            table = table_of(config, policy, sandbox)
+            policy, state = train_with_trl(config, policy, table, specs, samples, place, progress.on_step)
         elif config.algorithm == "sft":
-            state = _imitate(config, policy, specs, demonstrations, place, progress)
+            samples = _samples_for(config, policy, specs, demonstrations)
+            state = _imitate(config, policy, samples, place, progress)
         else:
             reference = copy.deepcopy(policy.model).eval() if config.kl_coefficient else None
             if reference is not None and found is not None:  # the start, not the checkpoint, is what KL keeps near
@@ -140,7 +139,6 @@ def train(
             learner = Learner(policy.model, policy.tokenizer, table_of(config, policy, sandbox), reference)
             state = train_rounds(learner, specs, config, place, on_step=progress.on_step)
         final = place.finish(policy.model, policy.tokenizer)
-        place.close()
         after = _play(config, policy, sandbox, held_out, "after", folder, progress)
     return Outcome(final, state.step, before, after)
 
@@ -149,6 +147,16 @@ def _backend(config: TrainConfig) -> str:
     if config.backend != "auto":
         return config.backend
     return "trl" if torch.cuda.is_available() else "loop"
+
+
+def _take_up(policy: LocalPolicy, checkpoint: Path, config: TrainConfig) -> None:
+    """Puts the weights of a checkpoint into the model. Raises InputError where they are those of another one."""
+    weights = load_policy(str(checkpoint), chat=config.chat).model.state_dict()
+    try:
+        policy.model.load_state_dict(weights)
+    except RuntimeError as error:
+        first = str(error).splitlines()[-1].strip()
+        raise InputError(f"{checkpoint}: is not a checkpoint of this run's model: {first}") from None
 
 
 def _before(
@@ -161,7 +169,10 @@ def _before(
 ) -> Summary | None:
     path = place.path / "before.json"
     if path.exists():  # of the run that is gone on with
-        return Summary.model_validate(orjson.loads(path.read_bytes()))
+        try:
+            return Summary.model_validate(orjson.loads(path.read_bytes()))
+        except ValueError as error:
+            raise InputError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
     return _play(config, policy, sandbox, held_out, "before", place.path, progress)
 
 
@@ -185,32 +196,47 @@ def _play(
         for trajectory in trajectories:
             writer.write(trajectory)
     summary = summarise(trajectories)[0]
-    (folder / f"{when}.json").write_bytes(orjson.dumps(summary.model_dump(mode="json"), option=orjson.OPT_INDENT_2))
+    replace_file(folder / f"{when}.json", orjson.dumps(summary.model_dump(mode="json"), option=orjson.OPT_INDENT_2))
     progress.on_evaluation(when, summary)
     return summary
 
 
-def _about(config: TrainConfig, policy: LocalPolicy, specs: Sequence[EnvSpec]) -> dict[str, JsonValue]:
+def _about(
+    config: TrainConfig,
+    policy: LocalPolicy,
+    specs: Sequence[EnvSpec],
+    demonstrations: Sequence[Trajectory],
+    held_out: Sequence[EnvSpec],
+) -> dict[str, JsonValue]:
     """What the run depends on beside its configuration."""
-    from toolfoundry.store import about_packages
+    from toolfoundry.store import about_packages, dump
 
     weights = hashlib.sha256()
     for name, tensor in sorted(policy.model.state_dict().items()):
         weights.update(name.encode())
         weights.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-    environments = hashlib.sha256("".join(spec.id for spec in specs).encode()).hexdigest()[:16]
     prompt = orjson.dumps([message.model_dump() for spec in specs[:1] for message in spec.prompt])
     return {
         "version": __version__,
         "start": f"{config.model} {weights.hexdigest()[:16]}",
         "parameters": sum(p.numel() for p in policy.model.parameters()),
-        "environments": f"{len(specs)} {environments}",
+        "environments": _hashed(spec.id.encode() for spec in specs),
+        "held_out": _hashed(spec.id.encode() for spec in held_out),
+        "demonstrations": _hashed(dump(trajectory) for trajectory in demonstrations),
         "prompt": hashlib.sha256(prompt).hexdigest()[:16],
         "threads": torch.get_num_threads(),
         "packages": about_packages(
             "toolfoundry", "torch", "transformers", "tokenizers", "trl", "peft", "accelerate", "safetensors"
         ),
     }
+
+
+def _hashed(parts: Iterable[bytes]) -> str:
+    """How many, and what they hash to together."""
+    count, digest = 0, hashlib.sha256()
+    for count, part in enumerate(parts, start=1):  # noqa: B007
+        digest.update(part)
+    return f"{count} {digest.hexdigest()[:16]}"
 
 
 # --- SFT -----------------------------------------------------------------------------------------------------------
@@ -230,17 +256,23 @@ def demonstration_set(
     return fitting
 
 
+def _samples_for(
+    config: TrainConfig, policy: LocalPolicy, specs: Sequence[EnvSpec], demonstrations: Sequence[Trajectory]
+) -> list[Sample]:
+    if config.algorithm != "sft":
+        return []
+    dialect = Dialect(chat_format(config.chat), policy.codec, config.thinking)
+    return demonstration_set(config, dialect, specs, demonstrations)
+
+
 def _imitate(
     config: TrainConfig,
     policy: LocalPolicy,
-    specs: Sequence[EnvSpec],
-    demonstrations: Sequence[Trajectory],
+    samples: Sequence[Sample],
     place: RunFolder,
     progress: Progress,
 ) -> State:
     """SFT in our own loop: `prompts_per_step` samples a step, `epochs` passes or `max_steps` steps."""
-    dialect = Dialect(chat_format(config.chat), policy.codec, config.thinking)
-    samples = demonstration_set(config, dialect, specs, demonstrations)
     size = config.prompts_per_step
     total = config.max_steps or config.epochs * -(-len(samples) // size)
     optimizer = Optimizer(policy.model, config, total)
@@ -257,7 +289,8 @@ def _imitate(
     for batch in batches:
         recent.append(imitate(policy.model, optimizer, batch, pad))
         state = state.model_copy(update={"step": state.step + 1})
-        if state.step % 10 == 0 or state.step == total:
+        saving = state.step % config.save_every == 0
+        if state.step % 10 == 0 or state.step == total or saving:  # saving: a row never spans a checkpoint
             clock.lap("train")
             losses, right, norms = zip(*recent, strict=True)
             row: Row = {
@@ -272,81 +305,8 @@ def _imitate(
             place.log(row)
             progress.on_step(row)
             clock, recent = Clock(), []
-        if state.step % config.save_every == 0:
+        if saving:
             place.save(policy.model, policy.tokenizer, optimizer, state, config.keep_checkpoints)
     place.save(policy.model, policy.tokenizer, optimizer, state, config.keep_checkpoints)
     policy.model.eval()
-    return state
-
-
-# --- TRL -----------------------------------------------------------------------------------------------------------
-
-
-def _with_trl(
-    config: TrainConfig,
-    policy: LocalPolicy,
-    specs: Sequence[EnvSpec],
-    demonstrations: Sequence[Trajectory],
-    place: RunFolder,
-    sandbox: Sandbox,
-    progress: Progress,
-) -> State:
-    """The same run with TRL: each round has a folder of its own, whose `final/` says that it is over."""
-    from toolfoundry.train.trl_backend import train_episodes, train_prefixes, train_sft
-
-    table = table_of(config, policy, sandbox)
-    by_id = {spec.id: spec for spec in specs}
-    state, start = State(), str(tiny_checkpoint()) if config.model == TINY else config.model
-
-    def on_step(row: Mapping[str, float]) -> None:
-        nonlocal state
-        state = state.model_copy(update={"step": state.step + 1})
-        full: Row = {**row, "step": state.step, "round": state.round}
-        place.log(full)
-        progress.on_step(full)
-
-    if config.algorithm == "sft":
-        samples = demonstration_set(config, table.dialect, specs, demonstrations)
-        place.cut_metrics(0)
-        train_sft(config, policy.model, policy.tokenizer, samples, place.path / "rounds" / "sft", on_step)
-        return state
-    for round_ in range(config.rounds):
-        folder = place.path / "rounds" / f"{round_:03d}"
-        state = state.model_copy(update={"round": round_})
-        if (folder / "final").exists():  # of the run that is gone on with
-            start = str(folder / "final")
-            policy.model.load_state_dict(load_policy(start, chat=config.chat).model.state_dict())
-            state = state.model_copy(update={"step": sum(int(row.get("round") or 0) <= round_ for row in place.rows())})
-            continue
-        place.cut_metrics(state.step)
-        chosen = draw_environments(specs, config, state)
-        if config.mode == "prefix":
-            prompts, _, state = round_prompts(table, chosen, by_id, config, place, state)
-            train_prefixes(
-                config,
-                policy.model,
-                policy.tokenizer,
-                table.dialect,
-                prompts,
-                by_id,
-                sandbox,
-                folder,
-                on_step,
-                round_=round_,
-                loaded_from=start,
-            )
-        else:
-            train_episodes(
-                config,
-                policy.model,
-                policy.tokenizer,
-                table.dialect,
-                chosen,
-                sandbox,
-                folder,
-                on_step,
-                round_=round_,
-                loaded_from=start,
-            )
-        start = str(folder / "final")
     return state

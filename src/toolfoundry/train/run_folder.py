@@ -6,6 +6,7 @@
     RUN/rounds/003.jsonl         the trajectories that were collected for that round (mode `prefix`)
     RUN/checkpoints/000120/      model, tokenizer, optimizer and state after that many steps
     RUN/final/                   model and tokenizer at the end
+    RUN/before.json, .jsonl      the held-out environments as the start played them, if any; RUN/after.* by `final/`
 
 A checkpoint is written beside and then renamed, so that one that is there is whole; weights and optimizer state are
 safetensors, never pickles. To go on means: the newest checkpoint is loaded, metrics after it are cut off, and the steps
@@ -20,23 +21,32 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import torch
 from pydantic import JsonValue, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from transformers.utils import logging
 
-from toolfoundry.errors import InputError, OutputError, RecordError, invalid_field
+from toolfoundry.errors import FoundryError, InputError, OutputError, RecordError, invalid_field
 from toolfoundry.train.config import TrainConfig
 from toolfoundry.train.loop import Optimizer
 from toolfoundry.types import Record
 
-__all__ = ["RunFolder", "State"]
+__all__ = ["RunFolder", "State", "replace_file"]
 
 RESUMABLE = {"rounds", "max_steps", "save_every", "keep_checkpoints", "report_to"}
 """What may differ between a run and its continuation."""
 
+SAME = ("environments", "start", "demonstrations", "held_out")
+"""What must not, beside the rest of the configuration."""
+
+OURS = ("metrics.jsonl", "rounds", "checkpoints", "final", "before.json", "before.jsonl", "after.json", "after.jsonl")
+"""What a run writes beside `run.json`."""
+
 
 class State(Record):
-    """Where a run stands: steps done, the round, how many of the round's prompts are used up, and pass rates."""
+    """Where a run stands: steps done, the round, how many of the round's prompts are used up, and the pass rates as
+    they were when the round began."""
 
     step: int = 0
     round: int = 0
@@ -54,39 +64,52 @@ class RunFolder:
     def begin(self, config: TrainConfig, about: Mapping[str, JsonValue], *, resume: bool, force: bool) -> None:
         """Makes the folder and writes `run.json`, or checks that a run that is gone on with is the same one.
 
-        Raises OutputError where there is a run already, InputError where it was begun with another configuration.
+        To replace a run removes what a run writes, and nothing else that lies there. Raises OutputError where there is
+        a run already, InputError where it was begun with another configuration, or its `run.json` cannot be read.
         """
         described = self.path / "run.json"
-        if described.exists() and not resume:
-            if not force:
+        if force:
+            self._clear()
+        elif described.exists():
+            if not resume:
                 raise OutputError(f"{self.path} holds a run; --resume goes on with it, --force replaces it")
-            shutil.rmtree(self.path)
-        if described.exists():
             self._check_same(described, config, about)
+        elif found := next((name for name in OURS if (self.path / name).exists()), None):
+            raise OutputError(f"{self.path} holds {found}, but no run.json that says of what run; --force replaces it")
         self.path.mkdir(parents=True, exist_ok=True)
+        document = {"toolfoundry": "training", "schema_version": 1, "config": config.model_dump(mode="json"), **about}
+        replace_file(described, orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")
         for name in ("checkpoints", "rounds"):
             (self.path / name).mkdir(exist_ok=True)
-        document = {"toolfoundry": "training", "schema_version": 1, "config": config.model_dump(mode="json"), **about}
-        _replace(described, orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")
+
+    def _clear(self) -> None:
+        for name in ("run.json", *OURS):
+            path = self.path / name
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
 
     def _check_same(self, described: Path, config: TrainConfig, about: Mapping[str, JsonValue]) -> None:
-        begun = orjson.loads(described.read_bytes())
-        now: dict[str, Any] = config.model_dump(mode="json")
-        for name, value in now.items():
-            before = begun.get("config", {}).get(name)
-            if before != value and name not in RESUMABLE:
-                raise InputError(f"{self.path} was begun with {name} {before!r}, found {value!r}; --force starts anew")
-        for name in ("environments", "start"):
-            if begun.get(name) != about.get(name):
-                raise InputError(
-                    f"{self.path} was begun with {name} {begun.get(name)!r}, found {about.get(name)!r}; "
-                    "--force starts anew"
-                )
+        try:
+            begun = orjson.loads(described.read_bytes())
+            settings = dict(begun["config"])
+        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{described}: cannot be read as the description of a run: {error}") from None
+        before = {name: value for name, value in settings.items() if name not in RESUMABLE}
+        now = {name: value for name, value in config.model_dump(mode="json").items() if name not in RESUMABLE}
+        before |= {name: begun[name] for name in SAME if name in begun}
+        now |= {name: about.get(name) for name in SAME if name in begun}
+        for name in now:
+            if before.get(name) != now[name]:
+                found = f"{name} {before.get(name)!r}, found {now[name]!r}"
+                raise InputError(f"{self.path} was begun with {found}; --force starts anew")
 
     # --- metrics ------------------------------------------------------------------------------------------------------
 
     def cut_metrics(self, step: int) -> None:
         """Drops the lines of steps after `step`, and a half-written last one."""
+        self.close()
         path = self.path / "metrics.jsonl"
         lines = path.read_bytes().split(b"\n") if path.exists() else []
         kept: list[bytes] = []
@@ -96,7 +119,7 @@ class RunFolder:
                     kept.append(line + b"\n")
             except (orjson.JSONDecodeError, KeyError, TypeError):
                 continue
-        _replace(path, b"".join(kept))
+        replace_file(path, b"".join(kept))
 
     def log(self, row: Mapping[str, JsonValue]) -> None:
         """Appends one line to the metrics."""
@@ -121,13 +144,21 @@ class RunFolder:
     # --- checkpoints --------------------------------------------------------------------------------------------------
 
     def save(self, model: Any, tokenizer: Any, optimizer: Optimizer | None, state: State, keep: int) -> Path:
-        """Writes a checkpoint, and removes all but the newest `keep`."""
+        """Writes a checkpoint, and removes all but the newest `keep`.
+
+        Raises FoundryError where a weight is not finite: then those that are there stay.
+        """
+        for name, weight in model.named_parameters():
+            if not torch.isfinite(weight).all():
+                raise FoundryError(
+                    f"training diverged by step {state.step}: {name} is not finite; the last checkpoint is intact "
+                    "(lower learning_rate)"
+                )
         target = self.path / "checkpoints" / f"{state.step:06d}"
         draft = target.with_name(f".{target.name}")
         shutil.rmtree(draft, ignore_errors=True)
         try:
-            model.save_pretrained(draft)
-            tokenizer.save_pretrained(draft)
+            _save(model, tokenizer, draft)
             if optimizer is not None:
                 save_file(optimizer.tensors(), draft / "optimizer.safetensors")
             (draft / "state.json").write_bytes(orjson.dumps(state.model_dump(mode="json")) + b"\n")
@@ -160,7 +191,7 @@ class RunFolder:
         path = checkpoint / "optimizer.safetensors"
         try:
             optimizer.load(load_file(path))
-        except (OSError, SafetensorError, KeyError, ValueError) as error:
+        except (OSError, SafetensorError, IndexError, ValueError) as error:
             raise InputError(f"{path}: cannot be read as the state of this run's optimizer: {error}") from error
 
     def finish(self, model: Any, tokenizer: Any) -> Path:
@@ -168,10 +199,12 @@ class RunFolder:
         final = self.path / "final"
         draft = self.path / ".final"
         shutil.rmtree(draft, ignore_errors=True)
-        model.save_pretrained(draft)
-        tokenizer.save_pretrained(draft)
-        shutil.rmtree(final, ignore_errors=True)
-        draft.rename(final)
+        try:
+            _save(model, tokenizer, draft)
+            shutil.rmtree(final, ignore_errors=True)
+            draft.rename(final)
+        except (OSError, SafetensorError) as error:
+            raise OutputError(f"{final}: cannot be written: {error}") from error
         return final
 
     def _checkpoints(self) -> Sequence[Path]:
@@ -179,7 +212,20 @@ class RunFolder:
         return sorted(path for path in folder.glob("[0-9]*") if (path / "state.json").exists())
 
 
-def _replace(path: Path, data: bytes) -> None:
+def _save(model: Any, tokenizer: Any, folder: Path) -> None:
+    """Without the library's progress bars: there is a live line already."""
+    bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    finally:
+        if bars:
+            logging.enable_progress_bar()
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Writes beside and renames, so that the file is there whole or as it was. Raises OutputError."""
     temporary = path.with_name(path.name + ".tmp")
     try:
         temporary.write_bytes(data)
