@@ -14,7 +14,7 @@ from typing import Any
 from toolfoundry.page import Drawing, require_extra
 from toolfoundry.stats.records import CHECKPOINTS, Distinct, SetStatistics
 
-__all__ = ["COLOURS", "draw"]
+__all__ = ["COLOURS", "as_svg", "draw", "new_axes"]
 
 COLOURS = ("#3b6fb6", "#d9822b", "#4a9c6d", "#a0529b", "#8c8c3b", "#c04a4a")
 _INK = "#010203"  # stands for the page's own ink: replaced by currentColor
@@ -49,7 +49,7 @@ def draw(sets: Sequence[SetStatistics]) -> dict[str, Drawing]:
 
 def _histogram(title: str, unit: str, counts: Sequence[dict[int, int]]) -> Drawing:
     """Bars side by side, as shares of each set, over the same bins."""
-    figure, axes = _axes()
+    figure, axes = new_axes()
     low = min((min(one) for one in counts if one), default=0)
     high = max((max(one) for one in counts if one), default=0)
     width = -(-(high - low + 1) // _MAX_BINS)
@@ -65,12 +65,12 @@ def _histogram(title: str, unit: str, counts: Sequence[dict[int, int]]) -> Drawi
     axes.set_xticks(ticks, [str(bins[i]) if width == 1 else f"{bins[i]}–{bins[i] + width - 1}" for i in ticks])
     axes.set_ylabel(unit)
     axes.grid(axis="y")
-    return _svg(figure, title)
+    return as_svg(figure, title)
 
 
 def _shares(title: str, counts: Sequence[dict[str, int]], totals: Sequence[int]) -> Drawing:
     """Horizontal bars: in how many of 100 parameters."""
-    figure, axes = _axes()
+    figure, axes = new_axes()
     names = sorted({name for one in counts for name in one}, key=lambda n: (-sum(one.get(n, 0) for one in counts), n))
     names = names[:8]
     thick = 0.8 / max(1, len(counts))
@@ -82,12 +82,12 @@ def _shares(title: str, counts: Sequence[dict[str, int]], totals: Sequence[int])
     axes.invert_yaxis()
     axes.set_xlabel("per 100 parameters")
     axes.grid(axis="x")
-    return _svg(figure, title)
+    return as_svg(figure, title)
 
 
 def _growth(title: str, counts: Sequence[Distinct], sizes: Sequence[int]) -> Drawing:
     """How many different ones after so many environments; the last point is the whole set. A set of size 0 has none."""
-    figure, axes = _axes()
+    figure, axes = new_axes()
     for place, (one, size) in enumerate(zip(counts, sizes, strict=True)):
         points = {**one.after, size: one.total} if size else {}
         xs = sorted(points)
@@ -102,7 +102,7 @@ def _growth(title: str, counts: Sequence[Distinct], sizes: Sequence[int]) -> Dra
     axes.set_ylim(bottom=0)
     axes.set_xlabel("environments")
     axes.grid(axis="both")
-    return _svg(figure, title)
+    return as_svg(figure, title)
 
 
 def _matplotlib(module: str = "matplotlib") -> Any:
@@ -110,7 +110,8 @@ def _matplotlib(module: str = "matplotlib") -> Any:
     return importlib.import_module(module)
 
 
-def _axes() -> tuple[Any, Any]:
+def new_axes() -> tuple[Any, Any]:
+    """An empty figure for a page, and its axes."""
     figure: Any = _matplotlib("matplotlib.figure").Figure(figsize=(4.6, 2.7), layout="constrained")
     axes = figure.add_subplot()
     for side, spine in axes.spines.items():
@@ -119,7 +120,7 @@ def _axes() -> tuple[Any, Any]:
     return figure, axes
 
 
-def _svg(figure: Any, title: str) -> Drawing:
+def as_svg(figure: Any, title: str) -> Drawing:
     """The figure as SVG for a page: without header, ids and names of namespaces, the same for the same numbers."""
     style = {
         "svg.fonttype": "none",

@@ -137,10 +137,10 @@ def _draw(axes: Any, panel: Panel, starts: Sequence[int]) -> None:
         panel.values[::every],
         linestyle="",
         marker="o",
-        markersize=3,
+        markersize=4,
         markeredgewidth=0,
         color=COLOURS[0],
-        alpha=0.4,
+        alpha=0.45,
     )
     axes.plot(panel.steps, _smooth(panel.values), color=COLOURS[0], linewidth=1.8)
     if panel.share:
