@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from toolfoundry.console import Problems, command_line, done_line, err, number, out, print_json, separate
-from toolfoundry.errors import InputError, invalid_field
+from toolfoundry.errors import FoundryError, InputError, OutputError, invalid_field
 from toolfoundry.store import read
 from toolfoundry.types import EnvSpec, Trajectory
 from toolfoundry.untrusted import visible
@@ -181,9 +181,11 @@ def _train(
     from toolfoundry.train.run import train as run
 
     problems = Problems()
-    for path in (envs, held_out, demonstrations):
+    for path in (envs, held_out, demonstrations, Path(config.model)):
         if path is not None:
             separate(output, path)
+            if force and path.exists() and path.resolve().is_relative_to(output.resolve()):
+                raise OutputError(f"{path} lies in {output}, which --force replaces; give another name")
     specs = list({spec.id: spec for spec in read(envs, EnvSpec)}.values())[:limit]
     if not specs:
         raise InputError(f"{envs}: has no environments")
@@ -216,7 +218,20 @@ def _train(
         print_json(result)
     elif outcome.before is not None and outcome.after is not None:
         print_change(outcome.before, outcome.after)
+    _report(output)
     done_line(f"{outcome.steps} steps; the policy is in {outcome.final}", problems)
+
+
+def _report(run: Path) -> None:
+    """Writes the run's report. It is not worth failing for: the run is over, and a report can be made again."""
+    from toolfoundry.train.report import write_report
+
+    try:
+        page = write_report(run)
+    except FoundryError as error:
+        err.print(f"[yellow]no report:[/yellow] {escape(visible(str(error), 400))}", highlight=False, soft_wrap=True)
+    else:
+        err.print(f"report: {escape(str(page))}", highlight=False, soft_wrap=True)
 
 
 def _gold(specs: list[EnvSpec]) -> list[Trajectory]:
