@@ -120,8 +120,9 @@ class TrainConfig(Record):
             raise RecordError(field="pass_rate", found=str(self.pass_rate), expected="0 <= low < high <= 1")
         if self.pass_rate is not None and self.mode == "episode":
             raise RecordError(field="pass_rate", found="mode 'episode'", expected="mode 'prefix'")
-        if self.prompts_per_update is not None and self.prompts_per_update > self.prompts_per_step:
-            found = f"{self.prompts_per_update} (with prompts_per_step {self.prompts_per_step})"
+        per_update = self.prompts_per_update if self.algorithm != "sft" else None
+        if per_update is not None and per_update > self.prompts_per_step:
+            found = f"{per_update} (with prompts_per_step {self.prompts_per_step})"
             raise RecordError(field="prompts_per_update", found=found, expected="at most prompts_per_step")
         return self
 

@@ -1,0 +1,60 @@
+"""A policy of the tiny profile that half knows a handful of environments, made in seconds: enough to train on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from toolfoundry.build.authors.procedural.profile import TINY
+from toolfoundry.build.ledger import Ledger
+from toolfoundry.build.pipeline import Recipe, build_on_cores
+from toolfoundry.store import read
+from toolfoundry.train.config import TrainConfig, load_preset
+from toolfoundry.types import EnvSpec
+
+
+def tiny_environments(path: Path, count: int, seed: int = 11) -> list[EnvSpec]:
+    """Environments of the tiny profile, executed and accepted, in the file `path`."""
+    recipe = Recipe(profile=TINY, seed=seed)
+    with Ledger(path, "new", origin=recipe.origin) as ledger:
+        build_on_cores(recipe, recipe.briefs(), ledger, count=count, jobs=1)
+    return list(read(path, EnvSpec))
+
+
+def random_start(folder: Path) -> Path:
+    """The checkpoint of a network of 60,000 random weights with the tiny tokenizer."""
+    import torch
+
+    from toolfoundry.train.tiny.model import Size, build_model
+    from toolfoundry.train.tiny.tokenizer import build_tokenizer
+
+    torch.set_num_threads(1)
+    tokenizer = build_tokenizer()
+    build_model(tokenizer, Size(hidden=64, layers=2, heads=2), seed=0).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def half_taught(folder: Path, specs: Sequence[EnvSpec], steps: int = 60) -> Path:
+    """A checkpoint that has begun to learn the gold play of these environments by heart; `folder` holds its run."""
+    from toolfoundry.cli_train import _gold
+    from toolfoundry.train.run import train
+
+    start = random_start(folder.with_name("random"))
+    config = load_preset("tiny-sft", model=str(start), max_steps=steps, prompts_per_step=8, warmup_steps=5)
+    return train(config, specs, folder, demonstrations=_gold(list(specs))).final
+
+
+def small(model: Path, **changes: object) -> TrainConfig:
+    """The preset `tiny`, small: 2 rounds over 8 environments, 4 prompts x 8 responses a step."""
+    fields = {
+        "model": str(model),
+        "rounds": 2,
+        "round_environments": 8,
+        "prompts_per_step": 4,
+        "prompts_per_update": 4,
+        "max_response_tokens": 48,
+        "warmup_steps": 0,
+        **changes,
+    }
+    return load_preset("tiny", **fields)
