@@ -237,7 +237,7 @@ def improve(
             loss = (losses * shares).sum()
             if not torch.isfinite(loss):
                 raise FoundryError(
-                    f"training diverged at step {optimizer.steps}: the loss is {float(loss)}; the last checkpoint is "
+                    f"training diverged at step {optimizer.steps}: the loss is {loss.item()}; the last checkpoint is "
                     "intact (lower learning_rate)"
                 )
             loss.backward()
