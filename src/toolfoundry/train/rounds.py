@@ -141,25 +141,25 @@ def _round(
         prompts, dropped, after = round_prompts(learner.table, chosen, by_id, config, folder, state)
         rates = after.pass_rates  # for the next round: a resumed one draws by those that this one began with
     clock.lap("collect")
-    steps_left = config.steps_per_round
     least = max(1, config.prompts_per_step // 2) if len(prompts) >= config.prompts_per_step else 1
-    while len(prompts) - state.used >= least and steps_left != 0 and not _over(state, config):
+    most = config.steps_per_round or math.inf
+    while len(prompts) - state.used >= least and state.round_steps < most and not _over(state, config):
         gathered = _gather(learner, prompts[state.used :], by_id, config, state, clock)
         stats = _learn(learner, gathered, optimizer, config, state)
         clock.lap("train")
-        state = state.model_copy(update={"step": state.step + 1, "used": state.used + gathered.used})
+        done = {"step": state.step + 1, "round_steps": state.round_steps + 1, "used": state.used + gathered.used}
+        state = state.model_copy(update=done)
         row = _row(state, gathered, stats, optimizer, clock, dropped)
         folder.log(row)
         if on_step is not None:
             on_step(row)
         clock = Clock()
-        steps_left = None if steps_left is None else steps_left - 1
         if state.step % config.save_every == 0:
             folder.save(learner.model, learner.tokenizer, optimizer, state, config.keep_checkpoints)
             clock.lap("save")
     if _over(state, config):
         return state
-    state = state.model_copy(update={"round": state.round + 1, "used": 0, "pass_rates": rates})
+    state = State(step=state.step, round=state.round + 1, pass_rates=rates)
     folder.save(learner.model, learner.tokenizer, optimizer, state, config.keep_checkpoints)
     return state
 

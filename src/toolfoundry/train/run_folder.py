@@ -45,11 +45,12 @@ OURS = ("metrics.jsonl", "rounds", "checkpoints", "final", "before.json", "befor
 
 
 class State(Record):
-    """Where a run stands: steps done, the round, how many of the round's prompts are used up, and the pass rates as
-    they were when the round began."""
+    """Where a run stands: steps done, the round, its steps and how many of its prompts are used up, and the pass rates
+    as they were when it began."""
 
     step: int = 0
     round: int = 0
+    round_steps: int = 0
     used: int = 0
     pass_rates: dict[str, JsonValue] = {}
 
