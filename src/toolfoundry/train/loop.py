@@ -10,8 +10,8 @@ The objective is PPO's with the dual clip (Ye et al. 2020, arXiv:1912.09729), KL
 d = log pi_ref - log pi, as in the release that the paper trained with; advantages come from `toolfoundry.advantages`.
 
 What is left out, compared with TRL: several devices, mixed precision, LoRA, packing. What is done instead, because it
-pays on two cores: logits only where the mask is True, no backward pass for samples without an advantage, right padding
-without an attention mask (a causal model never looks to the right). `docs/training.md` has the comparison.
+pays on two cores: a group's prompt is read once, logits only where the mask is True, no backward pass for samples
+without an advantage. `docs/training.md` has the comparison.
 """
 
 from __future__ import annotations
@@ -31,33 +31,74 @@ from toolfoundry.train.config import TrainConfig
 
 __all__ = ["Batch", "Optimizer", "UpdateStats", "collate", "imitate", "improve", "shuffled_batches", "token_logprobs"]
 
-_CHUNK = 64  # sequences of one forward and backward pass
+_CHUNK = 64  # samples of one forward and backward pass
 
 
 class Batch(NamedTuple):
-    """On the CPU: B sequences of L tokens, padded on the right. `mask` is True where a token is a target."""
+    """B rows of L tokens, padded on the right, and N targets in the order of the samples and then of their tokens.
+
+    positions: of each token in its own sample. attention: which tokens a token sees, (B, 1, L, L); None: all before it.
+    rows, sources, targets: in which row, and at which token, the model predicts which id.
+    """
 
     ids: Tensor
-    mask: Tensor
+    positions: Tensor
+    attention: Tensor | None
+    rows: Tensor
+    sources: Tensor
+    targets: Tensor
 
 
 def collate(samples: Sequence[Sample], pad: int) -> Batch:
-    """The samples as one rectangle."""
-    length = max(len(sample.token_ids) for sample in samples)
-    ids = torch.full((len(samples), length), pad)
-    mask = torch.zeros(len(samples), length, dtype=torch.bool)
-    for row, sample in enumerate(samples):
-        ids[row, : len(sample.token_ids)] = torch.tensor(sample.token_ids)
-        mask[row, : len(sample.mask)] = torch.tensor(sample.mask)
-    return Batch(ids, mask)
+    """The samples as one rectangle. Neighbours with the same prompt share a row, and their prompt is read once.
+
+    In such a row the rest of each sample follows the prompt, sees it and itself, and goes on from its positions: the
+    model computes for each what it would compute alone.
+    """
+    shared: list[tuple[tuple[int, ...], list[Sample]]] = []
+    for sample in samples:
+        prompt = sample.token_ids[: sample.mask.index(True)]
+        if shared and shared[-1][0] == prompt:
+            shared[-1][1].append(sample)
+        else:
+            shared.append((prompt, [sample]))
+    lengths = [len(prompt) + sum(len(s.token_ids) - len(prompt) for s in members) for prompt, members in shared]
+    size = len(shared), max(lengths)
+    ids, positions = torch.full(size, pad), torch.zeros(size, dtype=torch.long)
+    owner = torch.full(size, -1)  # 0: the prompt; 1, 2, ...: the rest of a sample; -1: padding
+    rows: list[int] = []
+    sources: list[int] = []
+    targets: list[int] = []
+    for row, (prompt, members) in enumerate(shared):
+        start = len(prompt)
+        ids[row, :start], positions[row, :start], owner[row, :start] = torch.tensor(prompt), torch.arange(start), 0
+        at = start
+        for number, sample in enumerate(members, start=1):
+            rest = sample.token_ids[start:]
+            end = at + len(rest)
+            ids[row, at:end] = torch.tensor(rest)
+            positions[row, at:end] = torch.arange(start, start + len(rest))
+            owner[row, at:end] = number
+            for place, (token, wanted) in enumerate(zip(rest, sample.mask[start:], strict=True)):
+                if wanted:
+                    rows.append(row)
+                    sources.append(at + place - 1 if place else start - 1)
+                    targets.append(token)
+            at = end
+    attention = None
+    if any(len(members) > 1 for _, members in shared):
+        before = torch.ones(size[1], size[1], dtype=torch.bool).tril()
+        same = (owner[:, :, None] == owner[:, None, :]) | (owner[:, None, :] == 0)
+        attention = (before & same)[:, None]
+    return Batch(ids, positions, attention, torch.tensor(rows), torch.tensor(sources), torch.tensor(targets))
 
 
 def target_logits(model, batch: Batch) -> tuple[Tensor, Tensor]:
-    """(logits, ids) of the masked tokens, in the order of rows and then of tokens."""
-    ids = batch.ids.to(model.device)
-    hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
-    chosen = batch.mask[:, 1:].to(model.device)
-    return model.lm_head(hidden[chosen]).float(), ids[:, 1:][chosen]
+    """(logits, ids) of the targets; `model` is any causal language model of transformers."""
+    hidden = model.model(
+        input_ids=batch.ids, attention_mask=batch.attention, position_ids=batch.positions, use_cache=False
+    ).last_hidden_state
+    return model.lm_head(hidden[batch.rows, batch.sources]).float(), batch.targets
 
 
 def token_logprobs(logits: Tensor, targets: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
