@@ -265,20 +265,6 @@ def test_check_repair_and_prove(run, envs, tmp_path):
     assert (tmp_path / "proved.jsonl").read_bytes() == before
 
 
-def test_demo(run, tmp_path):
-    """The newcomer's first command, and what it leaves behind."""
-    code, out, err = run("demo", "-o", tmp_path / "demo")
-    assert code == 0, err
-    assert "gold is at 1.000" in out
-    assert sorted(path.name for path in (tmp_path / "demo").iterdir()) == [
-        "environments.jsonl",
-        "environments.rejects.jsonl",
-        "report.html",
-        "trajectories.jsonl",
-        "trajectories.run.json",
-    ]
-
-
 def test_version(run):
     """Without a command."""
     assert run("--version")[:2] == (0, f"toolfoundry {cli.__version__}\n")

@@ -623,7 +623,7 @@ app.command(epilog="Example: [cyan]toolfoundry samples rollouts.jsonl --envs env
 def demo(
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FOLDER")] = Path("demo-out"),
 ) -> None:
-    """Build environments from a seed, look into one, audit, execute, prove, play and score them."""
+    """Build environments from a seed, look into one, audit, execute, prove, play and score them, and train on them."""
     from toolfoundry.demo.tour import run_tour
 
     run_tour(output, out)

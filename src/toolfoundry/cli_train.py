@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from toolfoundry.console import Problems, command_line, done_line, err, number, out, print_json, separate
+from toolfoundry.console import SCENARIOS, Problems, command_line, done_line, err, number, out, print_json, separate
 from toolfoundry.errors import FoundryError, InputError, OutputError, invalid_field
 from toolfoundry.store import read
 from toolfoundry.types import EnvSpec, Trajectory
@@ -258,29 +258,23 @@ def _sha256(path: Path) -> str:
 
 # --- what is shown -------------------------------------------------------------------------------------------------
 
-CHANGE = {
-    "solve_p": "Solve-P",
-    "solve_r": "Solve-R",
-    "solve_f1": "Solve-F1",
-    "answer": "final answer",
-    "malformed": "malformed",
-    "score": "score",
-}
 
-
-def print_change(before: Summary, after: Summary) -> None:
+def print_change(before: Summary, after: Summary | None = None) -> None:
     """Before and after, by scenario: all the metrics that a gain in one of them can hide behind."""
-    table = Table(title="held-out environments, greedy: before → after", title_justify="left", title_style="bold")
+    from toolfoundry.train.report import SHOWN
+
+    title = "held-out environments, greedy: " + ("before" if after is None else "before → after")
+    table = Table(title=title, title_justify="left", title_style="bold")
     table.add_column("mean")
-    for group in after.groups:
-        table.add_column(escape(visible(group.scenario.replace("_", " "), 40)), justify="right")
-    for metric, title in CHANGE.items():
-        cells: list[str] = []
-        for was, now in zip(before.groups, after.groups, strict=True):
-            a, b = was.metrics[metric].mean, now.metrics[metric].mean
-            cells.append(f"{number(a, 2)} → {number(b, 2)}")
-        table.add_row(title, *cells)
-    table.add_row("n", *(str(group.n) for group in after.groups))
+    for group in before.groups:
+        table.add_column(escape(visible(SCENARIOS.get(group.scenario, group.scenario), 40)), justify="right")
+    for metric, name in SHOWN.items():
+        cells = [number(group.metrics[metric].mean, 2) for group in before.groups]
+        if after is not None:
+            now = [number(group.metrics[metric].mean, 2) for group in after.groups]
+            cells = [f"{a}→{b}" for a, b in zip(cells, now, strict=True)]
+        table.add_row(name, *cells)
+    table.add_row("n", *(str(group.n) for group in before.groups))
     out.print(table)
 
 

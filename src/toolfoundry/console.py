@@ -118,7 +118,7 @@ _ROWS = {
     "calls": "calls",
     "malformed": "malformed",
 }
-_SCENARIOS = {
+SCENARIOS = {
     "single_hop": "single",
     "parallel_single_hop": "single ∥",
     "multi_hop": "multi",
@@ -133,7 +133,7 @@ def print_summaries(summaries: Sequence[Summary]) -> None:
         table.add_column("mean")
         table.add_column("all", justify="right")
         for group in summary.groups[1:]:
-            table.add_column(_SCENARIOS.get(group.scenario, group.scenario), justify="right")
+            table.add_column(SCENARIOS.get(group.scenario, group.scenario), justify="right")
         for metric, title in _ROWS.items():
             overall = summary.overall.metrics[metric]
             spread = "" if overall.stderr is None else f" ±{number(overall.stderr)}"

@@ -1,8 +1,8 @@
-"""`toolfoundry demo`: the whole path in about a minute, from a seed to scores.
+"""`toolfoundry demo`: the whole path in a few minutes, from a seed to a policy that has learned.
 
-Build, walk one environment through the five stages, audit, execute, prove, play, score; each step says the command
-that does the same by hand. It ends with an error if any step did not give what it must: a clean audit, gold at 1, every
-cheat below it.
+Build, walk one environment through the five stages, audit, execute, prove, play, score, train; each step says the
+command that does the same by hand. It ends with an error if any step did not give what it must: a clean audit, gold at
+1, every cheat below it, a training that teaches.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from toolfoundry.build.pipeline import Recipe, build_on_cores
 from toolfoundry.check import check, render_html
 from toolfoundry.console import number
 from toolfoundry.demo import environments
+from toolfoundry.demo.chapters import begin, print_line
+from toolfoundry.demo.training import train_chapter
 from toolfoundry.errors import FoundryError, MissingExtra
 from toolfoundry.metrics import Summary, summarise
 from toolfoundry.policies.scripted import SCRIPTED, make
@@ -64,18 +66,13 @@ def run_tour(folder: Path, out: Console) -> None:
         _prove(out, sandbox)
         summaries = _play(folder, out, specs, sandbox, started)
     _score(out, summaries)
+    train_chapter(folder, out)
     out.print(f"\nDone in {time.time() - started:.0f} s. Everything is in [bold]{escape(str(folder))}[/bold].")
-
-
-def _step(out: Console, title: str, command: str) -> None:
-    out.print()
-    out.rule(f"[bold]{title}", align="left")
-    out.print(f"[dim]$ {escape(command)}[/dim]", highlight=False, soft_wrap=True)
 
 
 def _build(folder: Path, out: Console) -> list[EnvSpec]:
     path = folder / "environments.jsonl"
-    _step(
+    begin(
         out,
         "1 Build",
         f"toolfoundry build --profile {_RECIPE.profile.name} --seed {_RECIPE.seed} -n {_COUNT} -o {path}",
@@ -113,7 +110,7 @@ def _worth_seeing(spec: EnvSpec) -> tuple[int, int, int]:
 
 async def _walk(out: Console, spec: EnvSpec) -> None:
     index = int(str(spec.provenance.labels["index"]))
-    _step(
+    begin(
         out,
         "2 One of them, stage by stage",
         f"toolfoundry inspect environments.jsonl {spec.id}",
@@ -124,26 +121,26 @@ async def _walk(out: Console, spec: EnvSpec) -> None:
     _stage(out, "scenario decomposition", (spec.scenario.kind or "").replace("_", " "))
     out.print(f"[bold]{escape(visible(spec.scenario.question, 500))}[/bold]", highlight=False)
     for step in drafts["decompose"].scenario.steps:
-        _line(out, f"  {step.id}  {escape(visible(step.question))}  = {escape(visible(spelling(step.answer)))}")
+        print_line(out, f"  {step.id}  {escape(visible(step.question))}  = {escape(visible(spelling(step.answer)))}")
     final = drafts["decompose"].scenario.final
-    _line(out, f"  final answer: {final.operation} of {', '.join(dict.fromkeys(references(final.arguments)))}")
+    print_line(out, f"  final answer: {final.operation} of {', '.join(dict.fromkeys(references(final.arguments)))}")
     _stage(out, "document generation", f"{len(drafts['document'].documents)} documents, one for each step")
     for call in drafts["document"].calls:
-        _line(out, f"  {call.step}  {call.tool} {escape(visible(orjson.dumps(call.arguments).decode()))}")
+        print_line(out, f"  {call.step}  {call.tool} {escape(visible(orjson.dumps(call.arguments).decode()))}")
     merges = [change for change in drafts["integrate"].changes if change.strategy == "merge"]
     _stage(out, "function integration", f"{len(drafts['integrate'].documents)} documents left")
     for change in merges:
-        _line(out, f"  {change.tool} ← {', '.join(change.before)}")
+        print_line(out, f"  {change.tool} ← {', '.join(change.before)}")
     scaled = drafts["scale"]
     _stage(out, "complexity scaling", _grown(drafts["integrate"], scaled))
     for change in [change for change in scaled.changes if change.strategy not in ("merge", "extend")][:4]:
-        _line(out, f"  {change.strategy}: {change.tool}: {escape(visible(change.detail))}")
+        print_line(out, f"  {change.strategy}: {change.tool}: {escape(visible(change.detail))}")
     name = drafts["deploy"].calls[0].tool
     lines = drafts["deploy"].sources[name].rstrip().splitlines()
     _stage(out, "localized deployment", f"{len(drafts['deploy'].sources)} Python functions; the first of one of them:")
     for line in lines[:_LINES]:
-        _line(out, f"  [dim]{escape(visible(line))}[/dim]")
-    _line(out, f"  [dim]... {len(lines) - _LINES} more lines[/dim]")
+        print_line(out, f"  [dim]{escape(visible(line))}[/dim]")
+    print_line(out, f"  [dim]... {len(lines) - _LINES} more lines[/dim]")
     if spec.proof is not None:
         cheats = max(score for policy, score in spec.proof.panel.items() if policy != "gold")
         probes = sum(spec.proof.probes.values())
@@ -165,7 +162,7 @@ def _grown(before: Draft, after: Draft) -> str:
 
 def _audit(folder: Path, out: Console, specs: Sequence[EnvSpec], sandbox: Sandbox) -> None:
     path = folder / "report.html"
-    _step(out, "3 Audit", f"toolfoundry check {folder / 'environments.jsonl'} --html {path}")
+    begin(out, "3 Audit", f"toolfoundry check {folder / 'environments.jsonl'} --html {path}")
     with Progress(console=out, transient=True) as progress:
         task = progress.add_task("checking", total=len(specs))
         report = check(specs, sandbox, on_progress=lambda steps: progress.advance(task, steps))
@@ -182,29 +179,25 @@ def _audit(folder: Path, out: Console, specs: Sequence[EnvSpec], sandbox: Sandbo
 
 
 def _execute(out: Console, spec: EnvSpec, sandbox: Sandbox) -> None:
-    _step(out, "4 Execute it", "toolfoundry rollout environments.jsonl --policy gold -o gold.jsonl")
+    begin(out, "4 Execute it", "toolfoundry rollout environments.jsonl --policy gold -o gold.jsonl")
     trajectory = asyncio.run(run_rollout(make("gold", spec), spec, sandbox, name="gold"))
     for turn, graded in zip(trajectory.turns, grade_trajectory(trajectory), strict=True):
         for call, result in zip(turn.completion.message.tool_calls, turn.results, strict=True):
-            _line(out, f"  [cyan]{call.name}[/cyan] {escape(visible(call.arguments))}")
-            _line(out, f"      → {escape(visible(result.text))}")
+            print_line(out, f"  [cyan]{call.name}[/cyan] {escape(visible(call.arguments))}")
+            print_line(out, f"      → {escape(visible(result.text))}")
         if turn.completion.message.content:
-            _line(out, f"  {escape(visible(turn.completion.message.content))}")
+            print_line(out, f"  {escape(visible(turn.completion.message.content))}")
         left = len(graded.unsolved_ids)
-        _line(out, f"      [green]reward {graded.reward.value:.2f}[/green], goals left: {left}")
+        print_line(out, f"      [green]reward {graded.reward.value:.2f}[/green], goals left: {left}")
     refused = sandbox.call(_INTRUDER, "read_secret", {"path": "/etc/passwd"})
-    _line(out, "  and a tool that opens /etc/passwd:")
-    _line(out, f"      → {escape(visible(refused.text))}")
+    print_line(out, "  and a tool that opens /etc/passwd:")
+    print_line(out, f"      → {escape(visible(refused.text))}")
     if refused.error is None:
         raise FoundryError("the sandbox let a tool read a file")
 
 
-def _line(out: Console, text: str) -> None:
-    out.print(text, highlight=False, no_wrap=True, overflow="ellipsis")
-
-
 def _prove(out: Console, sandbox: Sandbox) -> None:
-    _step(out, "5 Prove what others made", "toolfoundry prove own.jsonl -o proved.jsonl")
+    begin(out, "5 Prove what others made", "toolfoundry prove own.jsonl -o proved.jsonl")
     forgotten = [_without_gold(spec) for spec in environments() if spec.state is None]
     with Progress(console=out, transient=True) as progress:
         task = progress.add_task("proving", total=len(forgotten))
@@ -227,7 +220,7 @@ def _without_gold(spec: EnvSpec) -> EnvSpec:
 
 def _play(folder: Path, out: Console, specs: Sequence[EnvSpec], sandbox: Sandbox, started: float) -> list[Summary]:
     path = folder / "trajectories.jsonl"
-    _step(out, "6 Play", f"toolfoundry rollout {folder / 'environments.jsonl'} --policy NAME -o {path}")
+    begin(out, "6 Play", f"toolfoundry rollout {folder / 'environments.jsonl'} --policy NAME -o {path}")
 
     async def play(writer: RecordWriter[Trajectory], progress: Progress) -> list[Trajectory]:
         task = progress.add_task("playing", total=len(specs) * len(SCRIPTED))
@@ -253,7 +246,7 @@ def _play(folder: Path, out: Console, specs: Sequence[EnvSpec], sandbox: Sandbox
 
 
 def _score(out: Console, summaries: list[Summary]) -> None:
-    _step(out, "7 Score", "toolfoundry score trajectories.jsonl")
+    begin(out, "7 Score", "toolfoundry score trajectories.jsonl")
     out.print("Solve-P, Solve-R and Solve-F1; with * in the paper's convention, where a silent policy is precise")
     table = Table()
     table.add_column("policy", no_wrap=True)

@@ -37,6 +37,7 @@ __all__ = [
     "ScenarioRow",
     "changes",
     "most_improved",
+    "read_metrics",
     "require_extra",
     "said",
     "write_report",
@@ -126,7 +127,7 @@ def write_report(run: Path) -> Path:
     """
     require_extra()
     about = _json(run / "run.json")
-    rows = _metrics(run / "metrics.jsonl")
+    rows = read_metrics(run / "metrics.jsonl")
     before, after = _summary(run / "before.json"), _summary(run / "after.json")
     played = [_trajectories(run / f"{when}.jsonl") for when in ("before", "after")]
     no_plots, drawings = "", {}
@@ -192,8 +193,8 @@ def _json(path: Path) -> dict[str, Any]:
     return found  # pyright: ignore[reportUnknownVariableType]
 
 
-def _metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines that are whole: a run that was killed may have left half of one at the end."""
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """A run's metrics, those lines that are whole: a run that was killed may have left half of one at the end."""
     rows: list[dict[str, Any]] = []
     for line in path.read_bytes().split(b"\n") if path.exists() else []:
         try:

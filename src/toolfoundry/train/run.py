@@ -77,6 +77,8 @@ def table_of(config: TrainConfig, policy: LocalPolicy, sandbox: Sandbox) -> Tabl
         reward=config.reward,
         limits=Limits(max_turns=config.max_turns),
         max_tokens=config.max_response_tokens,
+        # A token of a small model costs mostly what is the same for any batch, and its cache is small.
+        max_batch=256 if policy.model.num_parameters() < 20_000_000 else 64,
     )
 
 
