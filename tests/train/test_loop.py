@@ -51,15 +51,15 @@ def settings(**changes):
 
 
 def samples_of(model, count=6, seed=0, temperature=1.0):
-    """Samples of unlike lengths in groups of two, some with two masked spans; stored log-probabilities are near those
-    of the model, so that ratios lie on both sides of the clip."""
+    """Samples of unlike lengths in groups of two with one prompt, some with two masked spans; stored log-probabilities
+    are near those of the model, so that ratios lie on both sides of the clip."""
     rng = random.Random(seed)
     samples = []
     for index in range(count):
         spans = [(3, 3 + rng.randrange(1, 6)), (12, 12 + rng.randrange(1, 9))][: 1 + index % 2]
         length = spans[-1][1] + (2 if index == 1 else 0)
         mask = [any(start <= at < end for start, end in spans) for at in range(length)]
-        ids = [rng.randrange(1, 256) for _ in range(length)]
+        ids = [7, 8, 9 + index // 2] + [rng.randrange(1, 256) for _ in range(length - 3)]
         logprobs = torch.log_softmax(model(torch.tensor([ids])).logits[0].float() / temperature, -1)
         known = [logprobs[at - 1, ids[at]].item() for at in range(length) if mask[at]]
         samples.append(
@@ -184,6 +184,25 @@ def test_chunks_add_up(model, monkeypatch):
     pieces = improve(model, reference, taken, samples, config, PAD)
     assert_same_gradients(*taken.found)
     assert pieces == pytest.approx(whole, abs=1e-6)
+
+
+def test_a_shared_prompt_changes_nothing(model, monkeypatch):
+    """Samples with one prompt stand in one row, up to its limit; each has the logits that it has alone."""
+    samples = samples_of(model)
+    alone = torch.cat([target_logits(model, collate([sample], PAD))[0] for sample in samples])
+    for limit, rows in ((2048, 3), (0, 6)):
+        monkeypatch.setattr(loop, "_ROW", limit)
+        batch = collate(samples, PAD)
+        assert len(batch.ids) == rows
+        together, targets = target_logits(model, batch)
+        torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
+        wanted = [t for s in samples for t, chosen in zip(s.token_ids, s.mask, strict=True) if chosen]
+        assert targets.tolist() == wanted
+    deaf = collate(samples[:2], PAD)  # if the second saw the first, its logits would be others
+    other = samples[0].model_copy(update={"token_ids": (*samples[0].token_ids[:3], 5, *samples[0].token_ids[4:])})
+    changed = collate([other, samples[1]], PAD)
+    own = slice(sum(samples[0].mask), None)
+    torch.testing.assert_close(target_logits(model, deaf)[0][own], target_logits(model, changed)[0][own])
 
 
 def test_samples_without_advantage_count_in_the_mean_alone(model):

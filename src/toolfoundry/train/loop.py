@@ -32,6 +32,7 @@ from toolfoundry.train.config import TrainConfig
 __all__ = ["Batch", "Optimizer", "UpdateStats", "collate", "imitate", "improve", "shuffled_batches", "token_logprobs"]
 
 _CHUNK = 64  # samples of one forward and backward pass
+_ROW = 2048  # tokens of a row that samples share: attention to what a token does not see costs too
 
 
 class Batch(NamedTuple):
@@ -48,6 +49,13 @@ class Batch(NamedTuple):
     sources: Tensor
     targets: Tensor
 
+    def to(self, device: torch.device) -> Batch:
+        ids, positions, rows, sources, targets = (
+            part.to(device) for part in (self.ids, self.positions, self.rows, self.sources, self.targets)
+        )
+        attention = None if self.attention is None else self.attention.to(device)
+        return Batch(ids, positions, attention, rows, sources, targets)
+
 
 def collate(samples: Sequence[Sample], pad: int) -> Batch:
     """The samples as one rectangle. Neighbours with the same prompt share a row, and their prompt is read once.
@@ -56,13 +64,16 @@ def collate(samples: Sequence[Sample], pad: int) -> Batch:
     model computes for each what it would compute alone.
     """
     shared: list[tuple[tuple[int, ...], list[Sample]]] = []
+    lengths: list[int] = []
     for sample in samples:
         prompt = sample.token_ids[: sample.mask.index(True)]
-        if shared and shared[-1][0] == prompt:
+        length = len(sample.token_ids)
+        if shared and shared[-1][0] == prompt and lengths[-1] + length - len(prompt) <= _ROW:
             shared[-1][1].append(sample)
+            lengths[-1] += length - len(prompt)
         else:
             shared.append((prompt, [sample]))
-    lengths = [len(prompt) + sum(len(s.token_ids) - len(prompt) for s in members) for prompt, members in shared]
+            lengths.append(length)
     size = len(shared), max(lengths)
     ids, positions = torch.full(size, pad), torch.zeros(size, dtype=torch.long)
     owner = torch.full(size, -1)  # 0: the prompt; 1, 2, ...: the rest of a sample; -1: padding
@@ -95,6 +106,7 @@ def collate(samples: Sequence[Sample], pad: int) -> Batch:
 
 def target_logits(model, batch: Batch) -> tuple[Tensor, Tensor]:
     """(logits, ids) of the targets; `model` is any causal language model of transformers."""
+    batch = batch.to(model.device)
     hidden = model.model(
         input_ids=batch.ids, attention_mask=batch.attention, position_ids=batch.positions, use_cache=False
     ).last_hidden_state
