@@ -40,7 +40,10 @@ RESUMABLE = {"rounds", "max_steps", "save_every", "keep_checkpoints", "report_to
 SAME = ("environments", "start", "demonstrations", "held_out")
 """What must not, beside the rest of the configuration."""
 
-OURS = ("metrics.jsonl", "rounds", "checkpoints", "final", "before.json", "before.jsonl", "after.json", "after.jsonl")
+OURS = (
+    *("metrics.jsonl", "rounds", "checkpoints", "final", "before.json", "before.jsonl", "after.json", "after.jsonl"),
+    *("report.html", "curves.png"),
+)
 """What a run writes beside `run.json`."""
 
 
