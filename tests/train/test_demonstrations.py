@@ -37,18 +37,21 @@ def test_clean_demonstrations_are_perfect(specs, sandbox):
 
 
 def test_redundant_calls_cost_precision_alone(specs, sandbox):
-    """Needless calls leave recall and answers as they are."""
+    """Repeated calls leave recall and answers as they are."""
     found = means(specs, Habits(redundant=1.0), sandbox)
-    assert found["solve_p"] < 0.8
+    assert found["solve_p"] < 0.7
     assert found["solve_r"] == 1.0
     assert found["answer"] == 1.0
 
 
-def test_muddled_answers_are_wrong_and_nothing_else_is(specs, sandbox):
-    """The calls stay gold."""
-    found = means(specs, Habits(muddled=1.0), sandbox)
+def test_curt_answers_lack_all_parts_but_the_first(specs, sandbox):
+    """The calls stay gold; answers with one part stay right."""
+    several = [spec for spec in specs if "parallel" in (spec.scenario.kind or "")]
+    found = means(several, Habits(curt=1.0), sandbox)
     assert found["answer"] == 0.0
     assert found["solve_f1"] == 1.0
+    single = [spec for spec in specs if spec not in several]
+    assert means(single, Habits(curt=1.0), sandbox)["answer"] == 1.0
 
 
 def test_hasty_demonstrators_leave_goals_open(specs, sandbox):
@@ -70,7 +73,7 @@ def test_serial_demonstrators_take_more_turns(specs, sandbox):
 
 def test_a_demonstration_depends_on_its_seed_alone(specs):
     """The same seed gives the same script, another seed another."""
-    habits = Habits(redundant=0.5, muddled=0.5)
+    habits = Habits(redundant=0.5, curt=0.5)
     first = [script(spec, habits, seed=1) for spec in specs]
     assert first == [script(spec, habits, seed=1) for spec in specs]
     assert first != [script(spec, habits, seed=2) for spec in specs]

@@ -7,11 +7,8 @@ those that a policy will meet.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
-from typing import cast
 
-import orjson
 from pydantic import Field
 
 from toolfoundry.answers import spelling
@@ -19,7 +16,7 @@ from toolfoundry.environment import Executor
 from toolfoundry.policies.scripted import gold_turns
 from toolfoundry.rollout import Job, run_rollouts
 from toolfoundry.seeds import derive_seed, generator
-from toolfoundry.types import Completion, EnvSpec, Message, Record, ToolCall, ToolSchema, Trajectory
+from toolfoundry.types import Completion, EnvSpec, Message, Record, ToolSchema, Trajectory
 
 __all__ = ["CLEAN", "Habits", "demonstrate", "script"]
 
@@ -27,15 +24,15 @@ __all__ = ["CLEAN", "Habits", "demonstrate", "script"]
 class Habits(Record):
     """How often a demonstrator does what it should not; each is a probability.
 
-    redundant: a turn with calls has one more, which nothing needs. serial: calls that could be made together are made
-    one by one. hasty: an episode leaves out its last turn with calls, and guesses. muddled: the final answer is a
-    wrong one that stands in the conversation (the right names in another order where there are several).
+    redundant: in a turn with calls, one of them is made twice. serial: calls that could be made together are made one
+    by one. hasty: an episode leaves out its last turn with calls, and guesses. curt: of a final answer with several
+    parts, only the first is given.
     """
 
     redundant: float = Field(default=0.0, ge=0, le=1)
     serial: float = Field(default=0.0, ge=0, le=1)
     hasty: float = Field(default=0.0, ge=0, le=1)
-    muddled: float = Field(default=0.0, ge=0, le=1)
+    curt: float = Field(default=0.0, ge=0, le=1)
 
 
 CLEAN = Habits()
@@ -77,42 +74,22 @@ def script(spec: EnvSpec, habits: Habits, *, seed: int = 0, thinking: bool = Fal
     if hasty:
         turns = turns[:-1] if len(turns) > 1 else [turns[0][:-1]]
     said: list[Message] = []
-    known: list[tuple[str, str]] = []  # (type, name) that the conversation has shown
+    shown: list[str] = []  # names that the conversation has come to
     made = 0
     for turn in turns:
         alone = rng.random() < habits.serial
         for needed in [[call] for call in turn] if alone else [list(turn)]:
-            known += [(kind, str(name)) for call in needed for kind, name in _arguments(call).items()]
             if rng.random() < habits.redundant:
-                needed.insert(rng.randint(0, len(needed)), _needless(spec, known, rng))
+                needed.append(rng.choice(needed))
             calls = [call.model_copy(update={"id": f"call_{made + i}"}) for i, call in enumerate(needed)]
             made += len(calls)
             plan = ", ".join(call.name.replace("_", " ") for call in calls) if thinking else ""
             said.append(Message(role="assistant", tool_calls=tuple(calls), thinking=plan))
-        known += [("", answers[call.id]) for call in turn if call.id in answers]
-    right = "" if spec.scenario.answer is None else spelling(spec.scenario.answer)
-    given = _wrong(right, [name for _, name in known], rng) if hasty or rng.random() < habits.muddled else right
+        shown += [answers[call.id] for call in turn if call.id in answers]
+    given = "" if spec.scenario.answer is None else spelling(spec.scenario.answer)
+    if hasty:
+        given = rng.choice(shown) if shown else "unknown"
+    elif rng.random() < habits.curt:
+        given = given.partition(", ")[0]
     said.append(Message(role="assistant", content=f"<answer>{given}</answer>", thinking="answer" if thinking else ""))
     return said
-
-
-def _arguments(call: ToolCall) -> dict[str, object]:
-    return cast("dict[str, object]", orjson.loads(call.arguments))
-
-
-def _needless(spec: EnvSpec, known: Sequence[tuple[str, str]], rng: random.Random) -> ToolCall:
-    """A call of any tool about a name that has come up, of the right type where there is one."""
-    tool = rng.choice(spec.tools)
-    kind = next(iter(cast("dict[str, object]", tool.signature.parameters["properties"])))
-    fitting = [name for known_kind, name in known if known_kind == kind] or [name for _, name in known]
-    arguments = orjson.dumps({kind: rng.choice(fitting)}).decode()
-    return ToolCall(id="", name=tool.name, arguments=arguments)
-
-
-def _wrong(right: str, names: Sequence[str], rng: random.Random) -> str:
-    """An answer that is wrong but not absurd."""
-    parts = right.split(", ")
-    if len(parts) > 1:
-        return ", ".join(reversed(parts)) if rng.random() < 0.5 else rng.choice(parts)
-    others = [name for name in dict.fromkeys(names) if name != right]
-    return rng.choice(others) if others else "unknown"
