@@ -24,7 +24,7 @@ __all__ = ["CLEAN", "Habits", "demonstrate", "script"]
 class Habits(Record):
     """How often a demonstrator does what it should not; each is a probability.
 
-    redundant: in a turn with calls, one of them is made twice. serial: calls that could be made together are made one
+    redundant: all calls of a turn are made twice. serial: calls that could be made together are made one
     by one. hasty: an episode leaves out its last turn with calls, and guesses. curt: of a final answer with several
     parts, only the first is given.
     """
@@ -78,10 +78,9 @@ def script(spec: EnvSpec, habits: Habits, *, seed: int = 0, thinking: bool = Fal
     made = 0
     for turn in turns:
         alone = rng.random() < habits.serial
-        for needed in [[call] for call in turn] if alone else [list(turn)]:
-            if rng.random() < habits.redundant:
-                needed.append(rng.choice(needed))
-            calls = [call.model_copy(update={"id": f"call_{made + i}"}) for i, call in enumerate(needed)]
+        for needed in [[call] for call in turn] if alone else [turn]:
+            repeated = needed * 2 if rng.random() < habits.redundant else needed
+            calls = [call.model_copy(update={"id": f"call_{made + i}"}) for i, call in enumerate(repeated)]
             made += len(calls)
             plan = ", ".join(call.name.replace("_", " ") for call in calls) if thinking else ""
             said.append(Message(role="assistant", tool_calls=tuple(calls), thinking=plan))
