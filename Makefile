@@ -13,7 +13,7 @@ $(VENV)/.ready: pyproject.toml
 	$(BIN)/python -m pip install --quiet -e '.[dev]'
 	touch $@
 
-demo: $(VENV)/.ready  ## import, audit, execute, play and score the environments in the package
+demo: $(VENV)/.ready  ## the whole path on two cores: build, audit, execute, prove, play, score, train
 	$(BIN)/toolfoundry demo -o demo-out
 
 test: $(VENV)/.ready  ## all tests not marked slow or gpu
