@@ -207,6 +207,14 @@ def test_the_page_of_a_run(tmp_path, played):
     assert "reward not scored" not in shown
 
 
+def test_nothing_rose(tmp_path, played):
+    """The page does not speak of a rise where there was none."""
+    run = run_folder(tmp_path / "run", [], [played[1], played[0]])
+    text = write_report(run).read_text(encoding="utf-8")
+    assert "no score rose" in text
+    assert "rose most" not in text
+
+
 def test_what_others_wrote_stays_text(tmp_path, played):
     """Markup, template code and escapes in messages, calls, results and settings come out as they are."""
     pytest.importorskip("matplotlib", reason="needs the extra plots")

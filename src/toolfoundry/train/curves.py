@@ -154,8 +154,7 @@ def _draw(axes: Any, panel: Panel, starts: Sequence[int]) -> None:
         axes.vlines(
             starts, 0, height, transform=axes.get_xaxis_transform(), color=COLOURS[1], linewidth=0.8, alpha=0.35
         )
-    axes.set_xlabel("step", fontsize=8.5)
-    axes.set_ylabel(panel.unit, fontsize=8.5)
+    _label(axes, panel.unit)
     axes.grid(axis="both")
 
 
@@ -200,6 +199,11 @@ def _draw_cpu(axes: Any, rows: Sequence[Row]) -> None:
         handletextpad=0.4,
     )
     axes.set_ylim(top=max(bottoms) * 1.15)
-    axes.set_xlabel("step", fontsize=8.5)
-    axes.set_ylabel("seconds", fontsize=8.5)
+    _label(axes, "seconds")
     axes.grid(axis="y")
+
+
+def _label(axes: Any, unit: str) -> None:
+    axes.set_xlabel("step", fontsize=8.5)
+    axes.set_ylabel(unit, fontsize=8.5)
+    axes.xaxis.get_major_locator().set_params(integer=True)

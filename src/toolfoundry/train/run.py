@@ -16,7 +16,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import orjson
 import torch
@@ -93,6 +93,7 @@ def train(
     folder: Path,
     *,
     demonstrations: Sequence[Trajectory] = (),
+    further: Sequence[Sample] = (),
     held_out: Sequence[EnvSpec] = (),
     about: Mapping[str, JsonValue] | None = None,
     resume: bool = False,
@@ -105,7 +106,7 @@ def train(
         config: what is done.
         specs: the environments to train on (SFT: those of the demonstrations).
         folder: of the run.
-        demonstrations: what SFT imitates.
+        demonstrations: what SFT imitates. further: samples that it learns beside them.
         held_out: environments that the policy plays greedily before and after.
         about: what the run file says beside the configuration.
         resume: go on with a run that was begun. force: replace it.
@@ -115,6 +116,7 @@ def train(
         InputError: something that was given does not fit. FoundryError: it diverged, or nothing could be scored.
     """
     backend = _backend(config)
+    config = config.model_copy(update={"backend": backend})
     place = RunFolder(folder)
     policy = load_start(config)
     known = _about(config, policy, specs, demonstrations, held_out)
@@ -128,11 +130,11 @@ def train(
         if backend == "trl":
             from toolfoundry.train.trl_run import train_with_trl
 
-            samples = _samples_for(config, policy, specs, demonstrations)
+            samples = [*_samples_for(config, policy, specs, demonstrations), *further]
             table = table_of(config, policy, sandbox)
             policy, state = train_with_trl(config, policy, table, specs, samples, place, progress.on_step)
         elif config.algorithm == "sft":
-            samples = _samples_for(config, policy, specs, demonstrations)
+            samples = [*_samples_for(config, policy, specs, demonstrations), *further]
             state = _imitate(config, policy, samples, place, progress)
         else:
             reference = copy.deepcopy(policy.model).eval() if config.kl_coefficient else None
@@ -145,10 +147,15 @@ def train(
     return Outcome(final, state.step, before, after)
 
 
-def _backend(config: TrainConfig) -> str:
-    if config.backend != "auto":
-        return config.backend
-    return "trl" if torch.cuda.is_available() else "loop"
+def _backend(config: TrainConfig) -> Literal["loop", "trl"]:
+    """Which one trains. Raises InputError where it cannot do what is asked for."""
+    if config.backend == "auto":
+        backend = "trl" if torch.cuda.is_available() else "loop"
+    else:
+        backend = config.backend
+    if backend == "loop" and config.lora_rank is not None:
+        raise InputError("lora_rank: the backend is 'loop', which trains whole models; expected --backend trl")
+    return backend
 
 
 def _take_up(policy: LocalPolicy, checkpoint: Path, config: TrainConfig) -> None:

@@ -22,13 +22,17 @@ from toolfoundry import __version__
 from toolfoundry.build.authors.procedural.profile import TINY, Profile, Split
 from toolfoundry.build.ledger import Ledger
 from toolfoundry.build.pipeline import Recipe, build_on_cores
+from toolfoundry.chat import chat_format
 from toolfoundry.errors import InputError, OutputError
+from toolfoundry.policies.transformers import HFCodec
 from toolfoundry.sandbox import Sandbox
 from toolfoundry.store import read
+from toolfoundry.tokens import Dialect
 from toolfoundry.train.config import TrainConfig, load_preset
 from toolfoundry.train.run import Outcome, Progress, train
-from toolfoundry.train.tiny.demonstrations import CLEAN, Habits, demonstrate
+from toolfoundry.train.tiny.demonstrations import Habits, demonstrate
 from toolfoundry.train.tiny.model import SIZES, build_model
+from toolfoundry.train.tiny.plain import plain_samples
 from toolfoundry.train.tiny.tokenizer import build_tokenizer
 from toolfoundry.train.tiny.words import ABOUT, vocabulary_hash
 from toolfoundry.types import EnvSpec, Record, Trajectory
@@ -40,13 +44,15 @@ class WarmStart(Record):
     """What a warm start is made of.
 
     seed: of environments, demonstrations, weights and batches. environments: how many are built and demonstrated.
-    habits: of the demonstrator. steps: of SFT, 16 demonstrations each. size: of the network.
+    habits: of the demonstrator. plain: samples of plain text that are learnt beside the demonstrations. steps: of SFT,
+    8 samples each. size: of the network.
     """
 
     seed: int = 0
-    environments: int = Field(default=12000, ge=1)
-    habits: Habits = CLEAN
-    steps: int = Field(default=400, ge=1)
+    environments: int = Field(default=6000, ge=1)
+    habits: Habits = Habits(redundant=0.6, curt=0.6)
+    plain: int = Field(default=1000, ge=0)
+    steps: int = Field(default=1500, ge=1)
     size: str = "base"
     thinking: bool = False
 
@@ -116,9 +122,11 @@ def imitate_demonstrations(
     progress: Progress = Progress(),  # noqa: B008 (a value)
 ) -> Outcome:
     """SFT on demonstrations, from random weights or, to go on with it, from `start`."""
+    tokenizer = build_tokenizer()
+    chat = chat_format("qwen3" if recipe.thinking else "hermes")
+    dialect = Dialect(chat, HFCodec(tokenizer, chat.end_tokens), recipe.thinking)
     if start is None:
         start = folder.with_name(f"{folder.name}-random")
-        tokenizer = build_tokenizer()
         build_model(tokenizer, SIZES[recipe.size], seed=recipe.seed).save_pretrained(start)
         tokenizer.save_pretrained(start)
     config: TrainConfig = load_preset(
@@ -127,9 +135,18 @@ def imitate_demonstrations(
         seed=recipe.seed,
         max_steps=steps or recipe.steps,
         thinking=recipe.thinking,
-        chat="qwen3" if recipe.thinking else "hermes",
+        chat=chat.name,
     )
-    return train(config, specs, folder, demonstrations=shown, held_out=held_out, force=force, progress=progress)
+    return train(
+        config,
+        specs,
+        folder,
+        demonstrations=shown,
+        further=plain_samples(recipe.plain, recipe.seed, dialect),
+        held_out=held_out,
+        force=force,
+        progress=progress,
+    )
 
 
 def make_warmstart(
@@ -179,7 +196,7 @@ def _card(recipe: WarmStart, demonstrations: int, outcome: Outcome) -> str:
     table = "\n".join(rows)
     data = (
         f"{demonstrations} demonstrations, one for each environment built from seed {recipe.seed} "
-        "(split `train`, familiar nouns, relations held out)"
+        f"(split `train`, familiar nouns, relations held out), and {recipe.plain} samples of plain text"
     )
     return f"""---
 license: apache-2.0
@@ -196,7 +213,7 @@ Training with `toolfoundry train grpo ENVS` begins with it.
 | made by | `toolfoundry train tiny-warmstart -o FOLDER`, version {__version__} |
 | data | {data} |
 | demonstrator | gold calls, with these habits: `{recipe.habits.model_dump_json()}` |
-| training | {recipe.steps} steps of 16, Muon 0.02 and AdamW 0.003, seed {recipe.seed} |
+| training | {recipe.steps} steps of 8, Muon 0.02 and AdamW 0.003, seed {recipe.seed} |
 | tokens | 1 for each word and syllable of the profile; another word list needs another checkpoint |
 
 Greedy, on 400 environments of the `test` split with new names and new relations:
