@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from toolfoundry.console import SCENARIOS, Problems, command_line, done_line, err, number, out, print_json, separate
-from toolfoundry.errors import FoundryError, InputError, OutputError, invalid_field
+from toolfoundry.errors import FoundryError, InputError, OutputError, RecordError, invalid_field
 from toolfoundry.store import read
 from toolfoundry.types import EnvSpec, Trajectory
 from toolfoundry.untrusted import visible
@@ -145,7 +145,10 @@ def _config(preset: str | None, overrides: dict[str, Any]) -> TrainConfig:
     try:
         return TrainConfig(**{key: value for key, value in overrides.items() if value is not None})
     except ValidationError as error:
-        raise invalid_field(error, "--set") from None
+        problem = invalid_field(error)
+        raise RecordError(
+            expected=problem.expected, found=problem.found, field=problem.field, file="settings"
+        ) from None
 
 
 def _settings(settings: tuple[str, ...] | list[str]) -> dict[str, Any]:
