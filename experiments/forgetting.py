@@ -1,0 +1,58 @@
+"""Is anything lost? Plain text and a task without tools, before and after reinforcement learning.
+
+    python experiments/forgetting.py [--seeds 0 1 2] [--out experiments/out]
+
+The warm start has also learnt sentences about invented names, and to repeat names (`toolfoundry.train.tiny.plain`).
+"""
+
+# pyright: basic
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from lab import Lab, markdown, spread
+
+from toolfoundry.chat import chat_format
+from toolfoundry.policies.transformers import TransformersSampler, load_policy
+from toolfoundry.tokens import Dialect
+from toolfoundry.train.tiny.plain import plain_scores
+from toolfoundry.train.tiny.warmstart import WARM_START
+
+ARMS = {
+    "GRPO": {"algorithm": "grpo"},
+    "REINFORCE++-baseline": {"algorithm": "reinforce++-baseline"},
+    "GRPO with KL 0.05": {"algorithm": "grpo", "kl_coefficient": 0.05},
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
+    parser.add_argument("--out", type=Path, default=Path("experiments/out"))
+    arguments = parser.parse_args()
+    lab = Lab(arguments.out)
+    found: dict[str, list[dict[str, float]]] = {}
+
+    def score(name: str, model: Path) -> None:
+        policy = load_policy(str(model), chat="hermes", device="cpu")
+        sampler = TransformersSampler(policy.model, policy.codec.end_ids)
+        dialect = Dialect(chat_format("hermes"), policy.codec)
+        found.setdefault(name, []).append(plain_scores(policy.model, sampler, dialect))
+
+    for seed in arguments.seeds:
+        start = lab.warm_start(WARM_START.model_copy(update={"seed": seed}))
+        score("warm start", start)
+        for name, settings in ARMS.items():
+            run = lab.reinforce(name.replace(" ", "-"), start, seed=seed, **settings)
+            score(name, run / "final")
+    rows = [
+        [name, spread([one["loss"] for one in scores]), spread([one["exact"] for one in scores])]
+        for name, scores in found.items()
+    ]
+    print(markdown(["policy", "loss of sentences, nats a token", "names repeated without fault"], rows))
+
+
+if __name__ == "__main__":
+    main()
