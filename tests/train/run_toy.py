@@ -1,7 +1,13 @@
-"""A policy of the tiny profile that half knows a handful of environments, made in seconds: enough to train on."""
+"""A policy of the tiny profile that half knows a handful of environments, made in seconds: enough to train on.
+
+Also run as a process of its own that kills itself: `run_toy.py logging|saving STEP train grpo ...`.
+"""
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -58,3 +64,32 @@ def small(model: Path, **changes: object) -> TrainConfig:
         **changes,
     }
     return load_preset("tiny", **fields)
+
+
+def _main(where: str, killed_at: str, *arguments: str) -> None:
+    """The command line in a process that kills itself when it has logged that step, or is saving it."""
+    from toolfoundry import cli
+    from toolfoundry.train import run_folder
+
+    def kill() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    log, save = run_folder.RunFolder.log, run_folder.save_file
+
+    def log_and_die(self, row):
+        log(self, row)
+        if where == "logging" and row["step"] == int(killed_at):
+            kill()
+
+    def save_and_die(tensors, path):
+        save(tensors, path)
+        if where == "saving" and path.parent.name == f".{int(killed_at):06d}":
+            kill()
+
+    run_folder.RunFolder.log, run_folder.save_file = log_and_die, save_and_die
+    sys.argv = ["toolfoundry", *arguments]
+    cli.main()
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])
