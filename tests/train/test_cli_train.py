@@ -226,6 +226,7 @@ def test_force_does_not_eat_its_input(grpo, at, finished):
         ("learning_rate", "expected NAME=VALUE"),
         ("learning_rate=fast", "settings: field 'learning_rate': found \"fast\", expected a valid number"),
         ("learning_rate=-1", "settings: field 'learning_rate': found -1, expected greater than 0"),
+        ("learning_rate=inf", "settings: field 'learning_rate': found null, expected a finite number"),
         ("group_size=1.5", "settings: field 'group_size': found 1.5"),
         ("mode=turns", "settings: field 'mode': found \"turns\", expected 'prefix' or 'episode'"),
         ("pass_rate=[0.9, 0.1]", "field 'pass_rate': found (0.9, 0.1), expected 0 <= low < high <= 1"),
@@ -324,6 +325,19 @@ def test_a_weight_that_is_not_a_number(grpo, at, tmp_path):
         code, _, err = grpo("-o", tmp_path / "run", "--force", *more, model=tmp_path / "start")
         assert code == 1
         assert "the model gives NaN: its weights are broken, or training has diverged" in err
+    assert not (tmp_path / "run" / "final").exists()
+
+
+def test_a_training_that_diverges(at, run, tmp_path):
+    """The step is named and what to do; the last checkpoint is one of numbers, and to go on fails the same way."""
+    command = ("train", "sft", "envs.jsonl", "--model", "start", "-o", tmp_path / "run", "--learning-rate", "1e20")
+    for more in ((), ("--resume",)):
+        code, _, err = run(*command, "--set", "save_every=1", "--prompts-per-step", "4", "--max-steps", "9", *more)
+        assert code == 1, err
+        assert "training diverged" in err
+        assert "the last checkpoint is intact (lower learning_rate" in err
+    [newest] = (tmp_path / "run" / "checkpoints").glob("0*")
+    assert all(torch.isfinite(weight).all() for weight in load_file(newest / "model.safetensors").values())
     assert not (tmp_path / "run" / "final").exists()
 
 

@@ -11,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from toolfoundry.errors import InputError, RecordError, invalid_field
 from toolfoundry.types import Preset, Record
@@ -33,6 +33,8 @@ class TrainConfig(Record):
     `episode`), are the prompts of that round; each step takes `prompts_per_step` of them, samples `group_size`
     responses to each at `temperature`, and updates the policy in parts of `prompts_per_update` prompts.
     """
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     # what
     model: str = "tiny"
