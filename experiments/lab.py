@@ -67,7 +67,7 @@ class Lab:
 
     folder: Path
     train_environments: int = 3000
-    test_environments: int = 400
+    test_environments: int = 420
 
     def __post_init__(self) -> None:
         torch.set_num_threads(1)
@@ -90,7 +90,7 @@ class Lab:
         """New names and new relations of known words; and relations whose words were never seen."""
         return {
             "new relations": self.environments(self.test_environments, 2001, "test"),
-            "new words": self.environments(self.test_environments, 2002, "test", "unfamiliar", hold_out=()),
+            "new words": self.environments(self.test_environments // 2, 2002, "test", "unfamiliar", hold_out=()),
         }
 
     # --- policies -----------------------------------------------------------------------------------------------------
@@ -102,7 +102,7 @@ class Lab:
         with self._once(folder):
             if not (folder / "final").exists():
                 say(f"warm start {name}: {recipe.model_dump_json()} {f'on from {start}' if start else ''}")
-                specs = self.environments(recipe.environments, recipe.seed)
+                specs = self.environments(recipe.environments, 0)  # seeds differ in weights, habits and batches
                 imitate_demonstrations(recipe, specs, show(specs, recipe), folder, start=start, steps=steps, force=True)
         return folder / "final"
 

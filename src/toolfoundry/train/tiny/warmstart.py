@@ -45,13 +45,13 @@ class WarmStart(Record):
 
     seed: of environments, demonstrations, weights and batches. environments: how many are built and demonstrated.
     habits: of the demonstrator. plain: samples of plain text that are learnt beside the demonstrations. steps: of SFT,
-    8 samples each. size: of the network.
+    16 samples each. size: of the network.
     """
 
     seed: int = 0
-    environments: int = Field(default=6000, ge=1)
+    environments: int = Field(default=8000, ge=1)
     habits: Habits = Habits(redundant=0.6, curt=0.6)
-    plain: int = Field(default=1000, ge=0)
+    plain: int = Field(default=1500, ge=0)
     steps: int = Field(default=1500, ge=1)
     size: str = "base"
     thinking: bool = False
@@ -213,7 +213,7 @@ Training with `toolfoundry train grpo ENVS` begins with it.
 | made by | `toolfoundry train tiny-warmstart -o FOLDER`, version {__version__} |
 | data | {data} |
 | demonstrator | gold calls, with these habits: `{recipe.habits.model_dump_json()}` |
-| training | {recipe.steps} steps of 8, Muon 0.02 and AdamW 0.003, seed {recipe.seed} |
+| training | {recipe.steps} steps of 16, Muon 0.02 and AdamW 0.003, seed {recipe.seed} |
 | tokens | 1 for each word and syllable of the profile; another word list needs another checkpoint |
 
 Greedy, on 400 environments of the `test` split with new names and new relations:
