@@ -341,6 +341,29 @@ def test_a_training_that_diverges(at, run, tmp_path):
     assert not (tmp_path / "run" / "final").exists()
 
 
+@pytest.mark.parametrize(
+    "failure", [MemoryError(), torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: not")]
+)
+def test_no_memory(grpo, tmp_path, monkeypatch, failure):
+    """Too little memory in an update is said in a line, with what would need less of it."""
+    from toolfoundry.train import rounds
+
+    def improve(*_):
+        raise failure
+
+    monkeypatch.setattr(rounds, "improve", improve)
+    code, _, err = grpo("-o", tmp_path / "run")
+    assert code == 1
+    assert "out of memory; the last checkpoint is intact (a lower max_prompt_tokens or max_response_tokens" in err
+
+
+def test_a_warm_start_is_not_made_over_something_else(at, run):
+    """A folder that has anything in it is left alone, before anything is built."""
+    code, _, err = run("train", "tiny-warmstart", "-o", "start")
+    assert code == 6
+    assert "start is not empty; --force replaces it" in err
+
+
 def test_what_the_loop_cannot_do(grpo):
     """An adapter is not silently trained as a whole model."""
     code, _, err = grpo("-o", "never", "--lora-rank", "8", "--backend", "loop")

@@ -332,6 +332,19 @@ def test_overlong_prompts_are_left_out_and_counted(learner, tmp_path, learned_fr
         run(learner, list(by_id.values()), settings(max_prompt_tokens=10), tmp_path / "none")
 
 
+def test_prompts_beyond_the_context_are_left_out_too(learner, tmp_path):
+    """Where the model's context is shorter than `max_prompt_tokens`, it is the limit."""
+    learner.table.sampler = Speaker(sure)
+    learner.table.sampler.context = 300
+    specs = [spec(0), spec(1)]
+    by_id = {one.id: one for one in specs}
+    rows, _ = run(learner, specs, settings(max_prompt_tokens=10_000), tmp_path)
+    played = list(read(tmp_path / "rounds" / "000.jsonl", Trajectory))
+    lengths = [len(learner.table.prompt(p, by_id).ids) for t in played for p in rounds.prefixes(t)]
+    assert rows[0]["overlong"] == sum(length > 299 for length in lengths) > 0
+    assert rows[0]["groups"] == sum(length <= 299 for length in lengths) > 0
+
+
 def test_what_could_not_be_scored_is_left_out_and_counted(learner, tmp_path, learned_from):
     """When a tool's worker dies, the responses that called it have no reward: they are not learned from, and the row
     counts them; the others of their group are compared with each other."""

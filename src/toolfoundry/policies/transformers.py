@@ -55,6 +55,7 @@ __all__ = [
     "cuda_devices",
     "load_codec",
     "load_policy",
+    "out_of_memory",
 ]
 
 TINY = "tiny"
@@ -333,7 +334,7 @@ class TransformersSampler:
         except MemoryError:
             return None
         except RuntimeError as failure:
-            if not _out_of_memory(failure):
+            if not out_of_memory(failure):
                 raise
             return None
 
@@ -447,5 +448,6 @@ def _uniforms(requests: Sequence[Request], steps: int) -> torch.Tensor:
     return (torch.stack(drawn) & 0xFFFFFF).to(torch.float32) * 2.0**-24
 
 
-def _out_of_memory(failure: RuntimeError) -> bool:
+def out_of_memory(failure: RuntimeError) -> bool:
+    """Whether torch could not get the memory that it asked for, on whatever device."""
     return isinstance(failure, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(failure)

@@ -219,9 +219,10 @@ def round_prompts(
         inside = [trajectory for trajectory in played if rates.inside(trajectory.task.spec_id)]
         played = inside or played  # a round in which nothing is left to learn is better trained on than stopped at
     collected = [prefix for trajectory in played for prefix in prefixes(trajectory)]
-    fitting = [prefix for prefix in collected if len(table.prompt(prefix, specs).ids) <= config.max_prompt_tokens]
+    most = min(config.max_prompt_tokens, getattr(table.sampler, "context", math.inf) - 1)
+    fitting = [prefix for prefix in collected if len(table.prompt(prefix, specs).ids) <= most]
     if not fitting:
-        cause = next((t.error for t in played if t.error), f"all over {config.max_prompt_tokens} tokens")
+        cause = next((t.error for t in played if t.error), f"all over {most} tokens")
         raise FoundryError(f"round {state.round}: found {len(collected)} prompts of {len(played)} rollouts: {cause}")
     generator("prompts", config.seed, state.round).shuffle(fitting)
     return fitting, len(collected) - len(fitting), state

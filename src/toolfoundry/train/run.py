@@ -14,7 +14,7 @@ import hashlib
 import itertools
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -24,9 +24,16 @@ from pydantic import JsonValue
 
 from toolfoundry import __version__
 from toolfoundry.chat import chat_format
-from toolfoundry.errors import InputError
+from toolfoundry.errors import FoundryError, InputError
 from toolfoundry.metrics import Summary, summarise
-from toolfoundry.policies.transformers import TINY, LocalPolicy, TransformersSampler, checkpoint_folder, load_policy
+from toolfoundry.policies.transformers import (
+    TINY,
+    LocalPolicy,
+    TransformersSampler,
+    checkpoint_folder,
+    load_policy,
+    out_of_memory,
+)
 from toolfoundry.samples import Sample, demonstration_samples, fits
 from toolfoundry.sandbox import Sandbox
 from toolfoundry.tokens import Dialect
@@ -122,7 +129,7 @@ def train(
     known = _about(config, policy, specs, demonstrations, held_out)
     place.begin(config, {**(about or {}), **known}, resume=resume, force=force)
     found = place.newest() if resume else None
-    with Sandbox() as sandbox, contextlib.closing(place):
+    with Sandbox() as sandbox, contextlib.closing(place), _memory(config):
         before = _before(place, config, policy, sandbox, held_out, progress)
         if found is not None and backend == "loop":
             _take_up(policy, found[0], config)
@@ -145,6 +152,18 @@ def train(
         final = place.finish(policy.model, policy.tokenizer)
         after = _play(config, policy, sandbox, held_out, "after", folder, progress)
     return Outcome(final, state.step, before, after)
+
+
+@contextlib.contextmanager
+def _memory(config: TrainConfig) -> Generator[None]:
+    """Says in one line that memory did not suffice, and what would need less."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as failure:
+        if isinstance(failure, RuntimeError) and not out_of_memory(failure):
+            raise
+        less = "samples_per_device" if config.backend == "trl" else "max_prompt_tokens or max_response_tokens"
+        raise FoundryError(f"out of memory; the last checkpoint is intact (a lower {less} needs less)") from failure
 
 
 def _backend(config: TrainConfig) -> Literal["loop", "trl"]:
