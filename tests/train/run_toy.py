@@ -15,7 +15,7 @@ from toolfoundry.build.authors.procedural.profile import TINY
 from toolfoundry.build.ledger import Ledger
 from toolfoundry.build.pipeline import Recipe, build_on_cores
 from toolfoundry.store import read
-from toolfoundry.train.config import TrainConfig, load_preset
+from toolfoundry.train.config import TrainConfig
 from toolfoundry.types import EnvSpec
 
 
@@ -47,23 +47,40 @@ def half_taught(folder: Path, specs: Sequence[EnvSpec], steps: int = 60) -> Path
     from toolfoundry.train.run import train
 
     start = random_start(folder.with_name("random"))
-    config = load_preset("tiny-sft", model=str(start), max_steps=steps, prompts_per_step=8, warmup_steps=5)
+    config = TrainConfig(
+        model=str(start),
+        algorithm="sft",
+        backend="loop",
+        optimizer="muon",
+        learning_rate=3e-3,
+        schedule="trapezoid",
+        warmup_steps=5,
+        weight_decay=0.0,
+        prompts_per_step=8,
+        max_steps=steps,
+    )
     return train(config, specs, folder, demonstrations=_gold(list(specs))).final
 
 
 def small(model: Path, **changes: object) -> TrainConfig:
-    """The preset `tiny`, small: 2 rounds over 8 environments, 4 prompts x 8 responses a step."""
+    """2 rounds over 8 environments, 4 prompts x 8 responses a step."""
     fields = {
         "model": str(model),
+        "backend": "loop",
         "rounds": 2,
         "round_environments": 8,
+        "max_turns": 8,
+        "max_prompt_tokens": 700,
+        "max_response_tokens": 48,
         "prompts_per_step": 4,
         "prompts_per_update": 4,
-        "max_response_tokens": 48,
-        "warmup_steps": 0,
-        **changes,
+        "group_size": 8,
+        "learning_rate": 2e-4,
+        "weight_decay": 0.0,
+        "kl_coefficient": 0.0,
+        "entropy_coefficient": 0.0,
     }
-    return load_preset("tiny", **fields)
+    return TrainConfig(**{**fields, **changes})
 
 
 def _main(where: str, killed_at: str, *arguments: str) -> None:
