@@ -10,12 +10,14 @@ profile: `tiny.json` beside the weights says which, and a checkpoint of other wo
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import orjson
+import torch
 from pydantic import Field
 
 from toolfoundry import __version__
@@ -24,6 +26,7 @@ from toolfoundry.build.ledger import Ledger
 from toolfoundry.build.pipeline import Recipe, build_on_cores
 from toolfoundry.chat import chat_format
 from toolfoundry.errors import InputError, OutputError
+from toolfoundry.metrics import Summary
 from toolfoundry.policies.transformers import HFCodec
 from toolfoundry.sandbox import Sandbox
 from toolfoundry.store import read
@@ -37,7 +40,7 @@ from toolfoundry.train.tiny.tokenizer import build_tokenizer
 from toolfoundry.train.tiny.words import ABOUT, vocabulary_hash
 from toolfoundry.types import EnvSpec, Record, Trajectory
 
-__all__ = ["WARM_START", "WarmStart", "build_set", "imitate_demonstrations", "make_warmstart", "show"]
+__all__ = ["WARM_START", "WarmStart", "build_set", "imitate_demonstrations", "make_warmstart", "publish", "show"]
 
 
 class WarmStart(Record):
@@ -158,8 +161,11 @@ def make_warmstart(
 ) -> Outcome:
     """Makes the checkpoint of a recipe: weights, tokenizer, `tiny.json`, a model card. Some ten minutes on two cores.
 
+    On one thread, so that the weights are the same on every machine of one type; `tiny.json` has their hash.
+
     Raises OutputError where there is something already, unless `force`.
     """
+    torch.set_num_threads(1)
     if folder.exists() and any(folder.iterdir()) and not force:
         raise OutputError(f"{folder} is not empty; --force replaces it")
     if recipe.size not in SIZES:
@@ -171,31 +177,36 @@ def make_warmstart(
     progress.on_part("demonstrating")
     shown = show(specs, recipe)
     outcome = imitate_demonstrations(recipe, specs, shown, work / "run", held_out=tests, force=True, progress=progress)
-    shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(outcome.final, folder)
-    about = {
-        "vocabulary": vocabulary_hash(build_tokenizer()),
-        "version": __version__,
-        "recipe": recipe.model_dump(mode="json"),
-        "demonstrations": len(shown),
-        "test": None if outcome.after is None else outcome.after.model_dump(mode="json"),
-    }
-    (folder / ABOUT).write_bytes(orjson.dumps(about, option=orjson.OPT_INDENT_2) + b"\n")
-    (folder / "README.md").write_text(_card(recipe, len(shown), outcome), encoding="utf-8")
+    publish(outcome.final, folder, recipe, outcome.after)
     return outcome
 
 
-def _card(recipe: WarmStart, demonstrations: int, outcome: Outcome) -> str:
+def publish(final: Path, folder: Path, recipe: WarmStart, measured: Summary | None) -> None:
+    """Writes a trained policy as a warm start: what it was made from, and what it scores, stand beside it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(final, folder)
+    about = {
+        "vocabulary": vocabulary_hash(build_tokenizer()),
+        "weights": hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()[:16],
+        "version": __version__,
+        "recipe": recipe.model_dump(mode="json"),
+        "test": None if measured is None else measured.model_dump(mode="json"),
+    }
+    (folder / ABOUT).write_bytes(orjson.dumps(about, option=orjson.OPT_INDENT_2) + b"\n")
+    (folder / "README.md").write_text(_card(recipe, measured), encoding="utf-8")
+
+
+def _card(recipe: WarmStart, measured: Summary | None) -> str:
     """The model card."""
     rows: list[str] = []
-    for group in outcome.after.groups if outcome.after is not None else ():
+    for group in measured.groups if measured is not None else ():
         metrics = group.metrics
         cells = [metrics[name].mean for name in ("solve_p", "solve_r", "solve_f1", "answer", "malformed")]
         shown = " | ".join("–" if cell is None else f"{cell:.3f}" for cell in cells)
         rows.append(f"| {group.scenario.replace('_', ' ')} | {group.n} | {shown} |")
     table = "\n".join(rows)
     data = (
-        f"{demonstrations} demonstrations, one for each environment built from seed {recipe.seed} "
+        f"{recipe.environments} demonstrations, one for each environment built from seed {recipe.seed} "
         f"(split `train`, familiar nouns, relations held out), and {recipe.plain} samples of plain text"
     )
     return f"""---
@@ -216,7 +227,7 @@ Training with `toolfoundry train grpo ENVS` begins with it.
 | training | {recipe.steps} steps of 16, Muon 0.02 and AdamW 0.003, seed {recipe.seed} |
 | tokens | 1 for each word and syllable of the profile; another word list needs another checkpoint |
 
-Greedy, on 400 environments of the `test` split with new names and new relations:
+Greedy, on environments of the `test` split with new names and new relations:
 
 | scenario | n | Solve-P | Solve-R | Solve-F1 | final answer | malformed |
 |---|---|---|---|---|---|---|
