@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["MODEL", "train_chapter"]
 
 MODEL = "tiny"
-_STEPS = 60
+_STEPS = 120
 _TRAIN, _TRAIN_SEED = 320, 4100
 _HELD_OUT, _HELD_OUT_SEED = 200, 4200
 _LINES = 6  # of figures while it trains
