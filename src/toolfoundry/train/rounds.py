@@ -18,7 +18,6 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from pydantic import JsonValue
@@ -213,7 +212,7 @@ def round_prompts(
     With `pass_rate`, environments that turned out to be outside the band give no prefixes in this round.
     Raises FoundryError where none is left.
     """
-    played = _collect(table, chosen, config, folder.path / "rounds" / f"{state.round:03d}.jsonl", state)
+    played = _collect(table, chosen, config, folder, state)
     state = _remember(state, config, played)
     if (rates := pass_rates(config, state)) is not None:
         inside = [trajectory for trajectory in played if rates.inside(trajectory.task.spec_id)]
@@ -228,8 +227,14 @@ def round_prompts(
     return fitting, len(collected) - len(fitting), state
 
 
-def _collect(table: Table, specs: Sequence[EnvSpec], config: TrainConfig, path: Path, state: State) -> list[Trajectory]:
-    """One rollout of each environment; kept in the run folder, so that a resumed round has the same."""
+def _collect(
+    table: Table, specs: Sequence[EnvSpec], config: TrainConfig, folder: RunFolder, state: State
+) -> list[Trajectory]:
+    """One rollout of each environment; kept in the run folder, so that a resumed round, and other processes, have the
+    same."""
+    path = folder.path / "rounds" / f"{state.round:03d}.jsonl"
+    while not folder.main and not path.exists():
+        time.sleep(0.2)  # the first process plays; if it fails, the launcher ends this one
     if path.exists():
         return list(read(path, Trajectory))
     played = table.episodes(

@@ -12,11 +12,12 @@ import contextlib
 import copy
 import hashlib
 import itertools
+import os
 import statistics
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import orjson
 import torch
@@ -48,7 +49,8 @@ __all__ = ["TINY", "Outcome", "Progress", "evaluate", "load_start", "table_of", 
 
 
 class Outcome(NamedTuple):
-    """What a run came to. `before`, `after`: on the held-out environments, None where there are none."""
+    """What a run came to. `before`, `after`: on the held-out environments, None where there are none, and in all but
+    the first of several processes."""
 
     final: Path
     steps: int
@@ -124,13 +126,16 @@ def train(
     """
     backend = _backend(config)
     config = config.model_copy(update={"backend": backend})
-    place = RunFolder(folder)
+    processes = _processes(backend)
+    place = RunFolder(folder, main=processes.is_main_process)
     policy = load_start(config)
     known = _about(config, policy, specs, demonstrations, held_out)
     place.begin(config, {**(about or {}), **known}, resume=resume, force=force)
+    processes.wait_for_everyone()  # what an earlier run has left is gone now
     found = place.newest() if resume else None
     with Sandbox() as sandbox, contextlib.closing(place), _memory(config):
-        before = _before(place, config, policy, sandbox, held_out, progress)
+        seen = held_out if place.main else ()
+        before = _before(place, config, policy, sandbox, seen, progress)
         if found is not None and backend == "loop":
             _take_up(policy, found[0], config)
         progress.on_part("training")
@@ -149,8 +154,8 @@ def train(
                 reference = load_start(config).model.eval()
             learner = Learner(policy.model, policy.tokenizer, table_of(config, policy, sandbox), reference)
             state = train_rounds(learner, specs, config, place, on_step=progress.on_step)
-        final = place.finish(policy.model, policy.tokenizer)
-        after = _play(config, policy, sandbox, held_out, "after", folder, progress)
+        final = place.finish(policy.model, policy.tokenizer) if place.main else folder / "final"
+        after = _play(config, policy, sandbox, seen, "after", folder, progress)
     return Outcome(final, state.step, before, after)
 
 
@@ -164,6 +169,26 @@ def _memory(config: TrainConfig) -> Generator[None]:
             raise
         less = "samples_per_device" if config.backend == "trl" else "max_prompt_tokens or max_response_tokens"
         raise FoundryError(f"out of memory; the last checkpoint is intact (a lower {less} needs less)") from failure
+
+
+class _Alone:
+    """The processes of a run that has one."""
+
+    is_main_process = True
+
+    def wait_for_everyone(self) -> None:
+        """There is nobody to wait for."""
+
+
+def _processes(backend: Literal["loop", "trl"]) -> Any:
+    """Which process of the run this is. Raises InputError where the backend has no use for several."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return _Alone()
+    if backend == "loop":
+        raise InputError("backend: 'loop' trains in one process, found several; expected --backend trl")
+    from accelerate import PartialState
+
+    return PartialState()
 
 
 def _backend(config: TrainConfig) -> Literal["loop", "trl"]:

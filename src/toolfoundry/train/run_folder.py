@@ -59,10 +59,13 @@ class State(Record):
 
 
 class RunFolder:
-    """One run's folder. `begin` makes it or goes on with it."""
+    """One run's folder. `begin` makes it or goes on with it.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    Where a run has several processes (`accelerate launch`), the first of them alone writes (`main`); the others read.
+    """
+
+    def __init__(self, path: Path, *, main: bool = True) -> None:
+        self.path, self.main = path, main
         self._metrics: Any = None
 
     def begin(self, config: TrainConfig, about: Mapping[str, JsonValue], *, resume: bool, force: bool) -> None:
@@ -71,6 +74,8 @@ class RunFolder:
         To replace a run removes what a run writes, and nothing else that lies there. Raises OutputError where there is
         a run already, InputError where it was begun with another configuration, or its `run.json` cannot be read.
         """
+        if not self.main:
+            return
         described = self.path / "run.json"
         if force:
             self._clear()
@@ -113,6 +118,8 @@ class RunFolder:
 
     def cut_metrics(self, step: int) -> None:
         """Drops the lines of steps after `step`, and a half-written last one."""
+        if not self.main:
+            return
         self.close()
         path = self.path / "metrics.jsonl"
         lines = path.read_bytes().split(b"\n") if path.exists() else []
@@ -127,6 +134,8 @@ class RunFolder:
 
     def log(self, row: Mapping[str, JsonValue]) -> None:
         """Appends one line to the metrics."""
+        if not self.main:
+            return
         if self._metrics is None:
             self._metrics = (self.path / "metrics.jsonl").open("ab", buffering=0)
         try:
