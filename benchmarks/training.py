@@ -61,7 +61,8 @@ def run(backend: str, folder: Path, steps: int) -> dict[str, float]:
 
     torch.set_num_threads(1)
     specs = build_set(folder.parent / "envs.jsonl", ENVIRONMENTS, 77, jobs=1)
-    config = load_preset("tiny", backend=backend, max_steps=steps + 2, save_every=10**6, samples_per_device=64)
+    settings = {"max_steps": steps + 2, "save_every": 10**6, "samples_per_device": 64, "schedule": "constant"}
+    config = load_preset("tiny", backend=backend, **settings)
     marks: list[float] = []
     rows: list[dict[str, object]] = []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import tomllib
 from collections.abc import Generator
 from pathlib import Path
@@ -214,6 +215,8 @@ def _train(
             force=force,
             progress=Watch(live.part, live.step),
         )
+    if int(os.environ.get("RANK", "0")):  # of several processes the first one reports
+        return
     if as_json:
         result: dict[str, Any] = {"final": str(outcome.final), "steps": outcome.steps}
         for name, summary in (("before", outcome.before), ("after", outcome.after)):

@@ -188,7 +188,7 @@ def _processes(backend: Literal["loop", "trl"]) -> Any:
         raise InputError("backend: 'loop' trains in one process, found several; expected --backend trl")
     from accelerate import PartialState
 
-    return PartialState()
+    return PartialState(cpu=not torch.cuda.is_available())
 
 
 def _backend(config: TrainConfig) -> Literal["loop", "trl"]:
@@ -197,6 +197,9 @@ def _backend(config: TrainConfig) -> Literal["loop", "trl"]:
         backend = "trl" if torch.cuda.is_available() else "loop"
     else:
         backend = config.backend
+    if backend == "trl" and (config.optimizer, config.schedule) != ("adamw", "constant"):
+        found = f"optimizer {config.optimizer!r} with schedule {config.schedule!r}"
+        raise InputError(f"{found}: the backend is 'trl', expected 'adamw' with 'constant' (--set schedule=constant)")
     if backend == "loop" and config.lora_rank is not None:
         raise InputError("lora_rank: the backend is 'loop', which trains whole models; expected --backend trl")
     return backend
