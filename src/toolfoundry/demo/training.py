@@ -102,7 +102,7 @@ def _train(specs: Sequence[EnvSpec], unseen: Sequence[EnvSpec], run: Path, out: 
                 rows.append(row)
                 progress.update(task, completed=len(rows), total=_STEPS, live=live_text(_mean(rows[-every:])))
                 if len(rows) % every == 0:
-                    progress.console.print(f"  {live_text(_mean(rows[-every:]))}", highlight=False)
+                    progress.console.print(f"  {live_text(_mean(rows[-every:]))}", highlight=False, soft_wrap=True)
 
             watch = Watch(
                 on_part=lambda name: progress.update(task, description=name, live=""),
