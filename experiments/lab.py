@@ -134,7 +134,14 @@ class Lab:
         config: TrainConfig = load_preset("tiny", model=str(model), **settings)
         results: dict[str, list[Item]] = {}
         for title, specs in (sets or self.test_sets()).items():
-            name = key_of(title, [spec.id for spec in specs], temperature, config.chat, config.thinking)
+            name = key_of(
+                title,
+                [spec.id for spec in specs],
+                temperature,
+                config.chat,
+                config.thinking,
+                config.max_response_tokens,
+            )
             path = model.parent / f"measured-{name}.json"
             if not path.exists():
                 policy = load_start(config)
