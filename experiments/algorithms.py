@@ -10,10 +10,7 @@ and without turn rewards; dynamic sampling and pass rates. Same warm starts, sam
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
-from lab import Item, Lab, cpu_seconds, table_of_arms
+from lab import Item, cpu_seconds, opened, table_of_arms
 
 from toolfoundry.train.tiny.warmstart import WARM_START
 
@@ -32,14 +29,10 @@ ARMS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
-    parser.add_argument("--out", type=Path, default=Path("experiments/out"))
-    arguments = parser.parse_args()
-    lab = Lab(arguments.out)
+    lab, seeds = opened(__doc__)
     results: dict[str, list[dict[str, list[Item]]]] = {}
     seconds: dict[str, list[float]] = {}
-    for seed in arguments.seeds:
+    for seed in seeds:
         start = lab.warm_start(WARM_START.model_copy(update={"seed": seed}))
         results.setdefault("warm start", []).append(lab.measure(start))
         for name, settings in ARMS.items():

@@ -9,10 +9,9 @@ The warm start has also learnt sentences about invented names, and to repeat nam
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
-from lab import Lab, markdown, spread
+from lab import markdown, opened, spread
 
 from toolfoundry.chat import chat_format
 from toolfoundry.policies.transformers import TransformersSampler, load_policy
@@ -28,11 +27,7 @@ ARMS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
-    parser.add_argument("--out", type=Path, default=Path("experiments/out"))
-    arguments = parser.parse_args()
-    lab = Lab(arguments.out)
+    lab, seeds = opened(__doc__)
     found: dict[str, list[dict[str, float]]] = {}
 
     def score(name: str, model: Path) -> None:
@@ -41,7 +36,7 @@ def main() -> None:
         dialect = Dialect(chat_format("hermes"), policy.codec)
         found.setdefault(name, []).append(plain_scores(policy.model, sampler, dialect))
 
-    for seed in arguments.seeds:
+    for seed in seeds:
         start = lab.warm_start(WARM_START.model_copy(update={"seed": seed}))
         score("warm start", start)
         for name, settings in ARMS.items():

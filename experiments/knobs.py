@@ -11,11 +11,9 @@ environments with the knob and without it, both tested on a set with the knob.
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
 from typing import Any
 
-from lab import Item, Lab, table_of_arms
+from lab import Item, opened, table_of_arms
 
 from toolfoundry.build.authors.procedural.profile import TINY
 from toolfoundry.train.tiny.warmstart import WARM_START
@@ -40,15 +38,11 @@ KNOBS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # (without, with)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
-    parser.add_argument("--out", type=Path, default=Path("experiments/out"))
-    arguments = parser.parse_args()
-    lab = Lab(arguments.out)
+    lab, seeds = opened(__doc__)
     for knob, (without, with_) in KNOBS.items():
         tests = {f"tested with {knob}": lab.environments(lab.test_environments, 2003, "test", **with_)}
         results: dict[str, list[dict[str, list[Item]]]] = {}
-        for seed in arguments.seeds:
+        for seed in seeds:
             start = lab.warm_start(WARM_START.model_copy(update={"seed": seed}))
             results.setdefault("warm start", []).append(lab.measure(start, sets=tests))
             for name, settings in (("trained without", without), ("trained with", with_)):

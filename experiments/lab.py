@@ -13,6 +13,7 @@ processes may share the folder: one makes an artifact, the others wait for it.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import fcntl
 import hashlib
@@ -171,6 +172,16 @@ class Lab:
         with (path.parent / f".{path.name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+def opened(about: str | None, parser: argparse.ArgumentParser | None = None) -> tuple[Lab, list[int]]:
+    """The lab and the seeds that the command line names; `parser` for an experiment with options of its own."""
+    parser = parser or argparse.ArgumentParser()
+    parser.description = (about or "").splitlines()[0]
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
+    parser.add_argument("--out", type=Path, default=Path("experiments/out"))
+    arguments = parser.parse_args()
+    return Lab(arguments.out), arguments.seeds
 
 
 def _progress(name: str) -> Progress:

@@ -1,6 +1,6 @@
 """Does the verifiable reward teach, and what does it cost? The main table.
 
-    python experiments/learning.py [--seeds 3] [--out experiments/out] [--only NAME ...]
+    python experiments/learning.py [--seeds 0 1 2] [--out experiments/out]
 
 From one warm start a seed (imitation of demonstrations with bad habits), trained further in these ways, and measured on
 new names and new relations:
@@ -16,10 +16,9 @@ and, beside it, an SFT on clean gold demonstrations with the compute of the warm
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
-from lab import METRICS, SCENARIOS, Item, Lab, cpu_seconds, markdown, mean_of, paired, say, spread
+from lab import METRICS, SCENARIOS, Item, cpu_seconds, markdown, mean_of, opened, paired, say, spread
 
 from toolfoundry.train.tiny.demonstrations import CLEAN
 from toolfoundry.train.tiny.warmstart import WARM_START
@@ -33,13 +32,7 @@ ARMS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=Path("experiments/out"))
-    parser.add_argument("--only", nargs="*", help="these seeds alone")
-    arguments = parser.parse_args()
-    lab = Lab(arguments.out)
-    seeds = [int(seed) for seed in arguments.only] if arguments.only else list(range(arguments.seeds))
+    lab, seeds = opened(__doc__)
     results: dict[str, list[dict[str, list[Item]]]] = {}
     at_one: dict[str, list[dict[str, list[Item]]]] = {}
     seconds: dict[str, list[float]] = {}

@@ -7,24 +7,17 @@ python experiments/sizes.py [--seeds 0 1 2] [--out experiments/out]
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
-from lab import Item, Lab, cpu_seconds, table_of_arms
+from lab import Item, cpu_seconds, opened, table_of_arms
 
 from toolfoundry.train.tiny.model import SIZES
 from toolfoundry.train.tiny.warmstart import WARM_START
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
-    parser.add_argument("--out", type=Path, default=Path("experiments/out"))
-    arguments = parser.parse_args()
-    lab = Lab(arguments.out)
+    lab, seeds = opened(__doc__)
     results: dict[str, list[dict[str, list[Item]]]] = {}
     seconds: dict[str, list[float]] = {}
-    for seed in arguments.seeds:
+    for seed in seeds:
         for size in SIZES:
             for thinking in (False, True):
                 recipe = WARM_START.model_copy(update={"seed": seed, "size": size, "thinking": thinking})

@@ -8,16 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toolfoundry.errors import InputError
-from toolfoundry.selection import PassRates, Refill, informative
+from toolfoundry.selection import PassRates, Refill
 
 # --- groups ---------------------------------------------------------------------------------------------------------
-
-
-def test_flat_groups_are_left_out():
-    """a differs; b is equal, also if not zero; c has one member; members need not stand together."""
-    rewards = [1.0, 0.5, 0.0, 0.5, 0.7]
-    assert informative(rewards, ["a", "b", "a", "b", "c"]) == [0, 2]
-    assert informative([], []) == []
 
 
 def test_a_step_is_refilled_until_it_is_full():

@@ -6,46 +6,45 @@ the exit code of `toolfoundry.errors`; `--debug` shows the traceback.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import orjson
 import typer
-from pydantic import JsonValue
 from rich.markup import escape
 
 from toolfoundry import __version__
 from toolfoundry.cli_build import build
 from toolfoundry.cli_export_verl import export_to_verl
+from toolfoundry.cli_play import rollout, score
 from toolfoundry.cli_samples import samples
 from toolfoundry.cli_train import train
 from toolfoundry.console import (
-    LiveScore,
+    AsJson,
+    Envs,
+    Force,
+    Output,
     Problems,
+    SkipBad,
     command_line,
     done_line,
+    environments_of,
     err,
-    live_score,
-    number,
     out,
     print_json,
     print_proofs,
-    print_summaries,
     progress,
     separate,
     write_environments,
     write_mode,
 )
-from toolfoundry.errors import EndpointError, FoundryError, InputError, OutputError, RecordError, skip_or_raise
-from toolfoundry.policies.scripted import SCRIPTED
-from toolfoundry.store import RecordWriter, artifact_of, json_schema, read, run_file, write_run_file
-from toolfoundry.types import EnvSpec, Limits, Preset, Trajectory
+from toolfoundry.errors import FoundryError, InputError, OutputError, RecordError, skip_or_raise
+from toolfoundry.store import RecordWriter, artifact_of, json_schema, read, write_run_file
+from toolfoundry.types import EnvSpec, Trajectory
 from toolfoundry.untrusted import visible
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ EXIT_CODES = """
 
 app = typer.Typer(
     name="toolfoundry",
-    help="Environments for tool-using language models: build, import, audit, prove, play, score.",
+    help="Environments for tool-using language models: build, import, audit, prove, play, score, train.",
     epilog=EXIT_CODES,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -72,13 +71,7 @@ export_app = typer.Typer(no_args_is_help=True, help="Write environments in other
 app.add_typer(import_app, name="import")
 app.add_typer(export_app, name="export")
 
-ChatName = Literal["hermes", "qwen3"]
 Kind = Literal["environments", "trajectories", "drafts", "rejects"]
-Envs = Annotated[Path, typer.Argument(metavar="ENVS", help="Environments (.jsonl or .jsonl.zst).", show_default=False)]
-Output = Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="Where to write.", show_default=False)]
-Force = Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")]
-SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Report bad records and go on with the good ones.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 def _print_version(wanted: bool) -> None:
@@ -225,7 +218,6 @@ app.command(
     "build --author llm --model Qwen/Qwen3-32B --base-url http://127.0.0.1:8000/v1 --questions q.jsonl -o envs.jsonl"
     "[/cyan]",
 )(build)
-app.command(epilog="Example: [cyan]toolfoundry train grpo train.jsonl --held-out test.jsonl -o run[/cyan]")(train)
 
 # --- inspect, stats --------------------------------------------------------------------------------------------------
 
@@ -336,7 +328,7 @@ def check(
         if html.is_dir():
             raise OutputError(f"{html} is a folder")
     problems = Problems()
-    specs = _environments(envs, skip_bad, problems)
+    specs = environments_of(envs, skip_bad, problems)
     with Sandbox() as sandbox, progress("checking", len(specs)) as advance:
         report = run_check(specs, sandbox, panel=panel, on_progress=advance)
     if html is not None:
@@ -360,7 +352,7 @@ def repair(
     separate(output, envs)
     problems = Problems()
     changes: dict[str, list[str]] = {}
-    specs = _environments(envs, skip_bad, problems)
+    specs = environments_of(envs, skip_bad, problems)
     with RecordWriter(output, EnvSpec, write_mode(force)) as writer:
         for spec in specs:
             repaired, changed = run_repair(spec)
@@ -392,7 +384,7 @@ def prove(
     separate(output, envs)
     problems = Problems()
     started = time.time()
-    specs = _environments(envs, skip_bad, problems)
+    specs = environments_of(envs, skip_bad, problems)
     proved: list[EnvSpec] = []
 
     def keep(spec: EnvSpec) -> bool:
@@ -427,196 +419,18 @@ def prove(
     done_line(f"{len(proved)} environments written to {output}", problems)
 
 
-# --- rollout, score ------------------------------------------------------------------------------------------------
+# --- play, score, sample, train ---------------------------------------------------------------------------------------
 
-
-@app.command(
+app.command(
     epilog="Examples: [cyan]toolfoundry rollout envs.jsonl --policy gold -o gold.jsonl[/cyan] · [cyan]toolfoundry "
     "rollout envs.jsonl --policy openai --base-url http://127.0.0.1:8000/v1 --model Qwen/Qwen3-8B -o qwen.jsonl[/cyan] "
     "· [cyan]toolfoundry rollout envs.jsonl --policy transformers --model runs/grpo/final -o trained.jsonl[/cyan]"
-)
-def rollout(
-    envs: Envs,
-    output: Output,
-    policy: Annotated[str, typer.Option(help=f"{', '.join(SCRIPTED)}, openai, transformers or vllm.")] = "gold",
-    samples: Annotated[int, typer.Option(min=1, help="Rollouts of each environment.")] = 1,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first N environments.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of scripted policies and of sampling.")] = 0,
-    concurrency: Annotated[int, typer.Option(min=1, help="Rollouts at a time.")] = 64,
-    reward: Annotated[Preset, typer.Option(help="Which reward grades the turns.")] = "frontier",
-    max_turns: Annotated[int, typer.Option(min=1, help="Turns of one rollout.")] = 20,
-    max_calls: Annotated[int | None, typer.Option(min=1, help="Tool calls in one rollout.")] = None,
-    max_rollout_tokens: Annotated[int | None, typer.Option(min=1, help="Completion tokens in one rollout.")] = None,
-    max_time: Annotated[float | None, typer.Option(min=0.001, help="Seconds for one rollout.")] = None,
-    base_url: Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint.")] = None,
-    model: Annotated[str | None, typer.Option(help="Model name at the endpoint, or a checkpoint.")] = None,
-    api_key_env: Annotated[str | None, typer.Option(help="Environment variable that holds the key.")] = None,
-    chat: Annotated[ChatName, typer.Option(help="Chat format of a checkpoint.")] = "hermes",
-    batch: Annotated[int, typer.Option(min=1, help="Completions of a checkpoint sampled at a time.")] = 64,
-    device: Annotated[str | None, typer.Option(help="Where a checkpoint runs: cpu, cuda, cuda:1, ...")] = None,
-    thinking: Annotated[bool | None, typer.Option("--thinking/--no-thinking", help="Let the model think.")] = None,
-    parse_text: Annotated[bool, typer.Option(help="Read calls out of the text, for servers that do not.")] = False,
-    temperature: Annotated[
-        float | None, typer.Option(min=0, help="Sampling temperature (of a checkpoint: 1 if not given).")
-    ] = None,
-    top_p: Annotated[float | None, typer.Option(min=0, max=1, help="Nucleus sampling.")] = None,
-    max_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Tokens of one completion (of a checkpoint: 1024 if not given).")
-    ] = None,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one request.")] = 300.0,
-    retries: Annotated[int, typer.Option(min=0, help="Retries of one request.")] = 5,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with an unfinished output; failed rollouts are redone.")
-    ] = False,
-    skip_bad: SkipBad = False,
-    force: Force = False,
-    as_json: AsJson = False,
-) -> None:
-    """Let a policy play environments, and record graded trajectories."""
-    from toolfoundry.metrics import summarise
-    from toolfoundry.policies.players import LOCAL, choose, choose_local
-    from toolfoundry.reward import score_trajectory
-    from toolfoundry.rollout import Job, run_rollouts
-    from toolfoundry.sandbox import Sandbox
-
-    started = time.time()
-    problems = Problems()
-    separate(output, envs)
-    found = _environments(envs, skip_bad, problems)
-    if policy in LOCAL:
-        player = choose_local(
-            policy,
-            model=model,
-            chat=chat,
-            thinking=bool(thinking),
-            temperature=1.0 if temperature is None else temperature,
-            max_tokens=max_tokens or 1024,
-            batch=batch,
-            device=device,
-            seed=seed,
-        )
-    else:
-        options = {
-            "base_url": base_url,
-            "model": model,
-            "api_key_env": api_key_env,
-            "thinking": thinking,
-            "parse_text": parse_text,
-            "temperature": temperature,
-            "top_p": top_p,
-            "max_tokens": max_tokens,
-            "timeout_s": timeout,
-            "max_retries": retries,
-            "concurrency": concurrency,
-        }
-        player = choose(policy, seed=seed, **options)
-    specs = list({spec.id: spec for spec in found}.values())  # one file may hold an environment twice
-    if len(specs) < len(found):
-        err.print(f"[yellow]the same environment again, left out: {len(found) - len(specs)}[/yellow]")
-    specs = specs[:limit]
-    for spec in specs[:1]:
-        player.make(spec, 0)  # what is wrong with the choice of policy is best said before anything is written
-    limits = Limits(max_turns=max_turns, max_calls=max_calls, max_tokens=max_rollout_tokens, max_time_s=max_time)
-    done: dict[str, Trajectory] = {}
-
-    config: dict[str, JsonValue] = {
-        "envs": str(envs),
-        "policy": player.name,
-        "seed": seed,
-        "samples": samples,
-        "reward": reward,
-        "limits": limits.model_dump(mode="json"),
-        **player.config,
-    }
-    if resume:
-        _same_run(output, config)
-
-    def keep(trajectory: Trajectory) -> bool:
-        if trajectory.preset != reward:
-            raise InputError(f"{output} was graded with {trajectory.preset!r}, found --reward {reward!r}")
-        if trajectory.stop == "error":
-            return False
-        done[trajectory.key] = trajectory
-        return True
-
-    async def play(writer: RecordWriter[Trajectory], sandbox: Sandbox, jobs: Iterable[Job], live: LiveScore) -> None:
-        failures = 0
-        rollouts = run_rollouts(
-            jobs, player.make, sandbox, limits, name=player.name, preset=reward, concurrency=concurrency
-        )
-        async with contextlib.aclosing(rollouts):
-            async for trajectory in rollouts:
-                writer.write(trajectory)
-                done[trajectory.key] = trajectory
-                score = score_trajectory(trajectory)
-                live.update(None if score is None else score.strict.f1)
-                failures = failures + 1 if trajectory.stop == "error" else -(10**9)
-                if failures >= 10:  # not one has succeeded: the fault is not the environments'
-                    raise EndpointError(f"the first {failures} rollouts all failed ({trajectory.error}); see {output}")
-
-    with RecordWriter(output, Trajectory, write_mode(force, resume), keep=keep) as writer, Sandbox() as sandbox:
-        write_run_file(output, command=command_line(), config=config, counts={}, started=started)
-        jobs = [
-            job
-            for sample in range(samples)
-            for spec in specs
-            if (job := Job(spec, sample)).key(player.name) not in done
-        ]
-        with live_score(len(jobs)) as live:
-            asyncio.run(play(writer, sandbox, jobs, live))
-    summary = summarise(done.values())
-    write_run_file(
-        output,
-        command=command_line(),
-        config=config,
-        counts={"trajectories": len(done), **player.usage()},
-        started=started,
-    )
-    if as_json:
-        print_json([item.model_dump(mode="json") for item in summary])
-    else:
-        print_summaries(summary)
-    unscored = sum(item.overall.unscored for item in summary)
-    done_line(f"{len(done)} trajectories written to {output}", problems)
-    if done and unscored == len(done):
-        raise EndpointError(f"every rollout failed: {next(iter(done.values())).error}")
-
-
-@app.command(epilog="Example: [cyan]toolfoundry score gold.jsonl --reward ftrl --json[/cyan]")
-def score(
-    trajectories: Annotated[Path, typer.Argument(metavar="TRAJECTORIES", show_default=False)],
-    reward: Annotated[Preset | None, typer.Option(help="Also grade every turn anew with this reward.")] = None,
-    skip_bad: SkipBad = False,
-    as_json: AsJson = False,
-) -> None:
-    """Solve-P, Solve-R, Solve-F1 and answer accuracy of stored trajectories, in both conventions."""
-    from toolfoundry.metrics import summarise, turn_rewards
-
-    problems = Problems()
-    records = list(read(trajectories, Trajectory, skip_bad=skip_bad, on_bad=problems))
-    if not records:
-        raise InputError(f"{trajectories}: has no trajectories to score")
-    summaries = summarise(records)
-    rewards = {} if reward is None else turn_rewards(records, reward)
-    if as_json:
-        document: dict[str, Any] = {"summaries": [summary.model_dump(mode="json") for summary in summaries]}
-        if reward is not None:
-            document["turn_rewards"] = {
-                "preset": reward,
-                "policies": {name: metric.model_dump(mode="json") for name, metric in rewards.items()},
-            }
-        print_json(document)
-    else:
-        print_summaries(summaries)
-        for name, metric in rewards.items():
-            label = f"mean turn reward ({reward}) of {escape(visible(name, 60))}"
-            out.print(f"{label}: {number(metric.mean)} over {metric.n} turns", highlight=False)
-    done_line(None, problems)
-
-
+)(rollout)
+app.command(epilog="Example: [cyan]toolfoundry score gold.jsonl --reward ftrl --json[/cyan]")(score)
 app.command(epilog="Example: [cyan]toolfoundry samples rollouts.jsonl --envs envs.jsonl -o prefixes.parquet[/cyan]")(
     samples
 )
+app.command(epilog="Example: [cyan]toolfoundry train grpo train.jsonl --held-out test.jsonl -o run[/cyan]")(train)
 
 
 @app.command(epilog="Example: [cyan]toolfoundry demo -o demo-out[/cyan]")
@@ -627,28 +441,6 @@ def demo(
     from toolfoundry.demo.tour import run_tour
 
     run_tour(output, out)
-
-
-def _environments(path: Path, skip_bad: bool, problems: Problems) -> list[EnvSpec]:
-    """The environments of an artifact; there must be one."""
-    specs = list(read(path, EnvSpec, skip_bad=skip_bad, on_bad=problems))
-    if not specs:
-        raise InputError(f"{path}: has no environments")
-    return specs
-
-
-def _same_run(output: Path, config: dict[str, JsonValue]) -> None:
-    """Raises InputError where a run that is to be gone on with was begun with another configuration."""
-    path = run_file(output)
-    if not (path.exists() and output.exists()):
-        return
-    begun: dict[str, JsonValue] = orjson.loads(path.read_bytes()).get("config", {})
-    for name in ("seed", "reward", "limits", "temperature", "top_p", "thinking", "max_tokens", "chat", "batch"):
-        if begun.get(name) != config.get(name):
-            raise InputError(
-                f"{output} was begun with {name} {begun.get(name)!r}, found {config.get(name)!r}; "
-                "--resume goes on with the same run only"
-            )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the command line shows: tables, JSON, progress bars, and the reports of bad records.
+"""What commands share: their common options, and what they show: tables, JSON, progress bars, reports of bad records.
 
 Results go to `out`, everything else to `err`. Text from tools, models and files is untrusted: it goes through
 `visible` and rich's `escape` before it is shown.
@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
 import typer
@@ -24,12 +24,18 @@ from rich.table import Table
 from toolfoundry.errors import InputError, OutputError
 from toolfoundry.metrics import Summary
 from toolfoundry.prove.summary import ProofSummary
-from toolfoundry.store import RecordWriter, WriteMode
+from toolfoundry.store import RecordWriter, WriteMode, read
 from toolfoundry.types import EnvSpec
 from toolfoundry.untrusted import visible
 
 out = Console()
 err = Console(stderr=True)
+
+Envs = Annotated[Path, typer.Argument(metavar="ENVS", help="Environments (.jsonl or .jsonl.zst).", show_default=False)]
+Output = Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="Where to write.", show_default=False)]
+Force = Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Report bad records and go on with the good ones.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 class Problems:
@@ -57,6 +63,14 @@ def separate(output: Path, *inputs: Path) -> None:
     for path in inputs:
         if output.exists() and path.exists() and output.samefile(path):
             raise OutputError(f"{output} is also the input; give another name")
+
+
+def environments_of(path: Path, skip_bad: bool, problems: Problems) -> list[EnvSpec]:
+    """The environments of an artifact; there must be one."""
+    specs = list(read(path, EnvSpec, skip_bad=skip_bad, on_bad=problems))
+    if not specs:
+        raise InputError(f"{path}: has no environments")
+    return specs
 
 
 def write_environments(specs: Iterable[EnvSpec], output: Path, force: bool, as_json: bool, problems: Problems) -> None:

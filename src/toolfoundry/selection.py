@@ -31,16 +31,7 @@ from toolfoundry.advantages import has_spread
 from toolfoundry.errors import InputError
 from toolfoundry.seeds import generator
 
-__all__ = ["PassRates", "Refill", "informative"]
-
-
-def informative(rewards_D: Sequence[float], groups_D: Sequence[str | int]) -> list[int]:
-    """The places of the responses that teach something: those in a group whose rewards differ, in their order."""
-    members: dict[str | int, list[float]] = {}
-    for reward, group in zip(rewards_D, groups_D, strict=True):
-        members.setdefault(group, []).append(reward)
-    useful = {group for group, rewards in members.items() if has_spread(rewards)}
-    return [index for index, group in enumerate(groups_D) if group in useful]
+__all__ = ["PassRates", "Refill"]
 
 
 class Refill:

@@ -19,7 +19,7 @@ from toolfoundry.samples import prefixes
 from toolfoundry.scoring import Response, score_responses
 from toolfoundry.tokens import Dialect
 from toolfoundry.train import trl_rollouts
-from toolfoundry.train.trl_backend import train_episodes, train_prefixes
+from toolfoundry.train.trl_backend import train_round
 from toolfoundry.types import Message, Tool
 from train.toy_model import toy_model, toy_tokenizer
 from train.trl_toy import recorded, toy_config
@@ -105,7 +105,7 @@ def test_prefix_batch(tmp_path, monkeypatch):
     assert [len(prefix.unsolved) for prefix in found] == [2, 1, 0]
     model, tokenizer = toy_model()
     spoken = dialect()
-    stats = train_prefixes(
+    stats = train_round(
         config(), model, tokenizer, spoken, found, {SPEC.id: SPEC}, CannedExecutor(TABLE), tmp_path, rows.append
     )
     (batch,) = batches
@@ -140,7 +140,7 @@ def test_sampled_ids_of_a_prefix_are_not_encoded_again(tmp_path, monkeypatch):
     prefix = gold_prefixes()[1].model_copy(update={"said": (tuple(odd),)})
     asked = speaks(monkeypatch, lambda turn, place, text: SAID[place % 4])
     model, tokenizer = toy_model()
-    train_prefixes(
+    train_round(
         config(prompts_per_step=1), model, tokenizer, spoken, [prefix], {SPEC.id: SPEC}, CannedExecutor(TABLE), tmp_path
     )
     text = spoken.codec.decode(asked[0])
@@ -179,14 +179,14 @@ def test_what_the_sandbox_could_not_execute_is_not_scored(tmp_path, monkeypatch)
     model, tokenizer = toy_model()
     prefix = gold_prefixes()[:1]
     given = (config(prompts_per_step=1), model, tokenizer, dialect(), prefix, {SPEC.id: SPEC}, Breaking(TABLE))
-    stats = train_prefixes(*given, tmp_path / "some", rows.append)
+    stats = train_round(*given, tmp_path / "some", rows.append)
     assert stats.unscored == {"SandboxError: the worker is gone": 1}
     assert rows[0]["unscored"] == 1
     assert batches[0]["advantages"][1] == 0
     assert batches[0]["tool_mask"].sum(1).tolist()[1] == 0
     speaks(monkeypatch, lambda turn, place, text: BROKEN)
     with pytest.raises(FoundryError, match=r"none of 4 responses could be scored.*the worker is gone"):
-        train_prefixes(*given, tmp_path / "none")
+        train_round(*given, tmp_path / "none")
 
 
 def test_prefixes_that_cannot_be_trained_on(tmp_path, monkeypatch):
@@ -196,13 +196,13 @@ def test_prefixes_that_cannot_be_trained_on(tmp_path, monkeypatch):
     found = gold_prefixes()
     executor = CannedExecutor(TABLE)
     with pytest.raises(FoundryError, match=r"found \d+ tokens, expected at most 100"):
-        train_prefixes(
+        train_round(
             config(max_prompt_tokens=100), model, tokenizer, dialect(), found, {SPEC.id: SPEC}, executor, tmp_path
         )
     with pytest.raises(InputError, match=f"found no environment {SPEC.id}"):
-        train_prefixes(config(), model, tokenizer, dialect(), found, {}, executor, tmp_path)
+        train_round(config(), model, tokenizer, dialect(), found, {}, executor, tmp_path)
     twice = [found[0], found[0]]
-    stats = train_prefixes(
+    stats = train_round(
         config(prompts_per_step=2), model, tokenizer, dialect(), twice, {SPEC.id: SPEC}, executor, tmp_path
     )
     assert stats.responses == 8
@@ -226,12 +226,13 @@ def test_episode_batch(tmp_path, monkeypatch):
     speaks(monkeypatch, choose)
     model, tokenizer = toy_model()
     spoken = dialect()
-    stats = train_episodes(
+    stats = train_round(
         config(mode="episode", prompts_per_step=1),
         model,
         tokenizer,
         spoken,
         [SPEC],
+        {},
         Breaking(TABLE),
         tmp_path,
         rows.append,
@@ -280,12 +281,13 @@ def test_an_episode_that_a_notice_splits(tmp_path, monkeypatch):
 
     speaks(monkeypatch, choose, spoken)
     model, tokenizer = toy_model()
-    train_episodes(
+    train_round(
         config(mode="episode", prompts_per_step=1),
         model,
         tokenizer,
         spoken,
         [SPEC],
+        {},
         CannedExecutor(TABLE),
         tmp_path,
         rows.append,

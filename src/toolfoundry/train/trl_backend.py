@@ -1,8 +1,7 @@
 """The TRL backend: real checkpoints, one or several GPUs, LoRA, bf16, vLLM. It also runs on a CPU, for tests.
 
-    train_sft(config, model, tokenizer, samples, folder)                                        SFTTrainer
-    train_prefixes(config, model, tokenizer, dialect, prefixes, specs, sandbox, folder)         ReinforceTrainer
-    train_episodes(config, model, tokenizer, dialect, specs, sandbox, folder)                   ReinforceTrainer
+    train_sft(config, model, tokenizer, samples, folder)                                     SFTTrainer
+    train_round(config, model, tokenizer, dialect, prompts, specs, sandbox, folder)          ReinforceTrainer
 
 Each trains `model` in place over one round and returns what it took. `folder` belongs to the round: it holds the
 checkpoints, and at the end `final/`, a plain checkpoint in safetensors with its tokenizer and no state of the
@@ -57,8 +56,7 @@ __all__ = [
     "last_checkpoint",
     "reinforce",
     "steps_done",
-    "train_episodes",
-    "train_prefixes",
+    "train_round",
     "train_sft",
 ]
 
@@ -158,12 +156,12 @@ def train_sft(
         return _train(trainer, model, tokenizer, folder, 1, on_step)
 
 
-def train_prefixes(
+def train_round(
     config: TrainConfig,
     model: Any,
     tokenizer: Any,
     dialect: Dialect,
-    prefixes: Sequence[Prefix],
+    prompts: Sequence[Prefix] | Sequence[EnvSpec],
     specs: Mapping[str, EnvSpec],
     sandbox: Executor,
     folder: Path,
@@ -172,16 +170,15 @@ def train_prefixes(
     round_: int = 0,
     loaded_from: str | Path | None = None,
 ) -> Stats:
-    """One round of the paper's training: single responses at stored prefixes, scored by executing their calls.
+    """One round of training: the paper's single responses at stored prefixes, or whole episodes, as `config.mode` says.
 
     Args:
         config: how; `steps_of` says how many steps that are.
-        model: it is trained in place, in float32 (where `lora_rank` is None: else in the type that it has, and the
-            adapter is merged into it).
+        model: in float32, or with `lora_rank` in any type. It is trained in place; an adapter is merged into it.
         tokenizer: the model's, padding on the left.
         dialect: how the model is spoken to.
-        prefixes: the prompts, none longer than `max_prompt_tokens`.
-        specs: the environments of the prefixes, by id.
+        prompts: prefixes, none longer than `max_prompt_tokens`; in mode `episode` the environments to play.
+        specs: the environments of the prefixes, by id (mode `prefix` only).
         sandbox: where tools are executed.
         folder: of this round; a checkpoint in it is gone on from.
         on_step: gets the metrics of each step.
@@ -190,35 +187,20 @@ def train_prefixes(
             and vLLM are loaded from it. None: where one is needed, a copy is first written to `folder/start`.
 
     Raises:
-        InputError: the configuration does not fit the data, the model or the machine.
+        InputError: the configuration does not fit the data, the model or the machine; mode `episode` and a chat format
+            that rewrites earlier turns.
         FoundryError: training diverged, nothing could be scored, or memory did not suffice; the last checkpoint is
             intact.
     """
-    rollouts = PrefixRollouts(config, dialect, sandbox, prefixes, specs, round_)
-    keys = rollouts.keys
-    return reinforce(config, model, tokenizer, keys, rollouts, folder, on_step, round_=round_, loaded_from=loaded_from)
-
-
-def train_episodes(
-    config: TrainConfig,
-    model: Any,
-    tokenizer: Any,
-    dialect: Dialect,
-    specs: Sequence[EnvSpec],
-    sandbox: Executor,
-    folder: Path,
-    on_step: OnStep | None = None,
-    *,
-    round_: int = 0,
-    loaded_from: str | Path | None = None,
-) -> Stats:
-    """One round on whole episodes, scored as trajectories; arguments and errors as for `train_prefixes`.
-
-    Raises InputError too for a chat format that rewrites earlier turns.
-    """
-    rollouts = EpisodeRollouts(config, dialect, sandbox, specs, round_)
-    keys = [spec.id for spec in specs]
-    return reinforce(config, model, tokenizer, keys, rollouts, folder, on_step, round_=round_, loaded_from=loaded_from)
+    given: Any = prompts
+    rollouts = (
+        PrefixRollouts(config, dialect, sandbox, given, specs, round_)
+        if config.mode == "prefix"
+        else EpisodeRollouts(config, dialect, sandbox, given, round_)
+    )
+    return reinforce(
+        config, model, tokenizer, rollouts.keys, rollouts, folder, on_step, round_=round_, loaded_from=loaded_from
+    )
 
 
 def reinforce(

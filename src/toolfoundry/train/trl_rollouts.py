@@ -154,6 +154,8 @@ class EpisodeRollouts(_Rollouts):
     ) -> None:
         super().__init__(config, dialect, executor, round_)
         require_kept_prefixes(dialect)
+        self.keys = [spec.id for spec in specs]
+        """What TRL gets as the prompts: one for each environment, in their order; one can be drawn twice in a round."""
         self._specs = {spec.id: spec for spec in specs}
         self._played: list[Trajectory] = []
         self._split = 0

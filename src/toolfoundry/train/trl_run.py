@@ -17,7 +17,7 @@ from toolfoundry.train.config import TrainConfig
 from toolfoundry.train.play import Table
 from toolfoundry.train.rounds import OnStep, Row, draw_environments, round_prompts
 from toolfoundry.train.run_folder import RunFolder, State
-from toolfoundry.train.trl_backend import train_episodes, train_prefixes, train_sft
+from toolfoundry.train.trl_backend import train_round, train_sft
 from toolfoundry.train.trl_checkpoints import steps_done
 from toolfoundry.types import EnvSpec
 
@@ -51,7 +51,7 @@ def train_with_trl(
         final = folder / "final"
         this = config.model_copy(update={"max_steps": left})
         chosen = draw_environments(specs, config, state)
-        prompts = []
+        prompts = chosen
         if config.mode == "prefix":
             prompts, _, state = round_prompts(table, chosen, by_id, config, place, state)
         if final.exists():  # of the run that is gone on with
@@ -62,14 +62,19 @@ def train_with_trl(
             continue
         place.cut_metrics(state.step + steps_done(this, folder))
         log = _Log(place, on_step, before=state.step, round_=round_)
-        options = {"round_": round_, "loaded_from": start}
-        network, tokenizer, dialect = policy.model, policy.tokenizer, table.dialect
-        if config.mode == "prefix":
-            stats = train_prefixes(
-                this, network, tokenizer, dialect, prompts, by_id, table.executor, folder, log, **options
-            )
-        else:
-            stats = train_episodes(this, network, tokenizer, dialect, chosen, table.executor, folder, log, **options)
+        stats = train_round(
+            this,
+            policy.model,
+            policy.tokenizer,
+            table.dialect,
+            prompts,
+            by_id,
+            table.executor,
+            folder,
+            log,
+            round_=round_,
+            loaded_from=start,
+        )
         if stats.sharded:  # the pieces that this process holds are no model
             policy = _reload(policy, stats.final, config)
             table.sampler = TransformersSampler(policy.model, policy.codec.end_ids)

@@ -1,8 +1,8 @@
 """Demonstrations for the warm start: gold play, and gold play with bad habits.
 
-A demonstrator knows the gold calls. What it shows is spoiled on purpose, turn by turn and with a probability for each
-habit, since nobody's real demonstrations are clean. The calls are really executed, so that results and errors are
-those that a policy will meet.
+A demonstrator knows the gold calls. What it shows is spoiled on purpose, with a probability for each habit, since real
+demonstrations are never clean. The calls are really executed, so that results and errors are those that a policy will
+meet.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ __all__ = ["CLEAN", "Habits", "demonstrate", "script"]
 class Habits(Record):
     """How often a demonstrator does what it should not; each is a probability.
 
-    redundant: all calls of a turn are made twice. serial: calls that could be made together are made one
-    by one. hasty: an episode leaves out its last turn with calls, and guesses. curt: of a final answer with several
-    parts, only the first is given.
+    redundant: all calls of an episode are made twice (by episode and not by turn, so that conversations without the
+    habit are known well, too). serial: calls of a turn that could be made together are made one by one. hasty: an
+    episode leaves out its last turn with calls, and guesses. curt: of a final answer with several parts, only the
+    first is given.
     """
 
     redundant: float = Field(default=0.0, ge=0, le=1)
@@ -76,11 +77,11 @@ def script(spec: EnvSpec, habits: Habits, *, seed: int = 0, thinking: bool = Fal
     said: list[Message] = []
     shown: list[str] = []  # names that the conversation has come to
     made = 0
+    times = 2 if rng.random() < habits.redundant else 1
     for turn in turns:
         alone = rng.random() < habits.serial
         for needed in [[call] for call in turn] if alone else [turn]:
-            repeated = needed * 2 if rng.random() < habits.redundant else needed
-            calls = [call.model_copy(update={"id": f"call_{made + i}"}) for i, call in enumerate(repeated)]
+            calls = [call.model_copy(update={"id": f"call_{made + i}"}) for i, call in enumerate(needed * times)]
             made += len(calls)
             plan = ", ".join(call.name.replace("_", " ") for call in calls) if thinking else ""
             said.append(Message(role="assistant", tool_calls=tuple(calls), thinking=plan))
