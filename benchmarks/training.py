@@ -3,22 +3,28 @@
     python benchmarks/training.py [--steps 10] [--repeat 3]
 
 Both train the packaged tiny policy on the same environments with the same configuration (preset `tiny`, GRPO, 16
-prompts of 8 responses a step), in turns, each in a fresh process, on one thread. CPU seconds of the process, tools'
-processes left out; the first two steps of a run are not counted.
+prompts of 8 responses a step), in turns, each in a fresh process, on one thread. CPU seconds of the process and of the
+tools' processes; the first two steps of a run are not counted. What is neither sampling nor training (environments,
+tools, reward, prompts) is what the environments cost.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 ENVIRONMENTS = 200
+PARTS = ("sampling", "training", "environments and reward, our process", "tools' processes")
 
 
 def main() -> None:
@@ -46,15 +52,19 @@ def main() -> None:
         print(f"| {backend} | {spread} | {results[0]['reward']:.3f} |")
     ratios = sorted(trl["step"] / loop["step"] for loop, trl in zip(found["loop"], found["trl"], strict=True))
     print(f"\nTRL / loop: {statistics.median(ratios):.2f} ({ratios[0]:.2f} – {ratios[-1]:.2f})")
-    shares = {name: value for name, value in found["loop"][0].items() if name not in ("step", "reward")}
-    whole = sum(shares.values())
-    print("loop, shares of a step: " + ", ".join(f"{name} {value / whole:.1%}" for name, value in shares.items()))
+    print("\n| part of a step of the loop | share, median (least – most) |\n|---|---|")
+    for name in PARTS:
+        shares = sorted(result[name] / result["step"] for result in found["loop"])
+        print(f"| {name} | {statistics.median(shares):.1%} ({shares[0]:.1%} – {shares[-1]:.1%}) |")
 
 
 def run(backend: str, folder: Path, steps: int) -> dict[str, float]:
-    """One run of so many steps: CPU seconds a step, the last reward, and (loop) the seconds of each part."""
+    """One run of so many steps: CPU seconds a step and the last reward; for the loop also the seconds of each part."""
     import torch
 
+    from toolfoundry.policies.transformers import TransformersSampler
+    from toolfoundry.sandbox import process
+    from toolfoundry.sandbox.process import Worker
     from toolfoundry.train.config import load_preset
     from toolfoundry.train.run import Progress, train
     from toolfoundry.train.tiny.warmstart import build_set
@@ -63,19 +73,52 @@ def run(backend: str, folder: Path, steps: int) -> dict[str, float]:
     specs = build_set(folder.parent / "envs.jsonl", ENVIRONMENTS, 77, jobs=1)
     settings = {"max_steps": steps + 2, "save_every": 10**6, "samples_per_device": 64, "schedule": "constant"}
     config = load_preset("tiny", backend=backend, **settings)
-    marks: list[float] = []
-    rows: list[dict[str, object]] = []
+    marks: list[tuple[float, float, float]] = []
+    rows: list[Mapping[str, Any]] = []
+    sampling = ended = 0.0
+    sample, stop = TransformersSampler.sample, Worker.stop
 
-    def on_step(row: dict[str, object]) -> None:
-        marks.append(time.process_time())
+    def timed(self: TransformersSampler, *given: Any, **options: Any) -> Any:
+        nonlocal sampling
+        began = time.process_time()
+        sampled = sample(self, *given, **options)
+        sampling += time.process_time() - began
+        return sampled
+
+    def counted(self: Worker) -> None:
+        """Adds up what a worker used before it goes: nobody waits for it, so the kernel keeps no account."""
+        nonlocal ended
+        if self.pidfd >= 0:
+            ended += process._cpu_seconds(self.pid)
+        stop(self)
+
+    def on_step(row: Mapping[str, Any]) -> None:
+        marks.append((time.process_time(), sampling, ended + cpu_of_descendants()))
         rows.append(row)
 
+    TransformersSampler.sample, Worker.stop = timed, counted  # type: ignore[method-assign]
     train(config, specs, folder, progress=Progress(on_step=on_step))
-    result = {"step": (marks[-1] - marks[1]) / (len(marks) - 2), "reward": float(str(rows[-1]["reward"]))}
-    for row in rows[2:]:
-        for name, seconds in dict(row.get("cpu_s") or {}).items():  # type: ignore[call-overload]
-            result[name] = result.get(name, 0.0) + seconds
+    here, sampled, tools = ((last - first) / steps for first, last in zip(marks[1], marks[-1], strict=True))
+    result = {"step": here + tools, "reward": rows[-1]["reward"]}
+    if backend == "loop":
+        trained = sum(row["cpu_s"]["train"] for row in rows[2:]) / steps
+        rest = here - sampled - trained
+        result |= dict(zip(PARTS, (sampled, trained, rest, tools), strict=True))
     return result
+
+
+def cpu_of_descendants() -> float:
+    """CPU seconds of the processes that this one started, and those that they started; of ended ones if waited for."""
+    found: dict[int, tuple[int, float]] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = path.read_text().rpartition(")")[2].split()
+            found[int(path.parent.name)] = (int(fields[1]), sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK"))
+    ours, total = {os.getpid()}, 0.0
+    while new := {pid for pid, (parent, _) in found.items() if parent in ours and pid not in ours}:
+        ours |= new
+        total += sum(found[pid][1] for pid in new)
+    return total
 
 
 if __name__ == "__main__":
