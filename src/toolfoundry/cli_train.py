@@ -93,7 +93,7 @@ def train(
         return
     if envs is None:
         raise typer.BadParameter("ENVS is missing: the environments to train on")
-    overrides: dict[str, Any] = {
+    options: dict[str, Any] = {
         "algorithm": algorithm,
         "model": model,
         "mode": mode,
@@ -108,8 +108,8 @@ def train(
         "prompts_per_step": prompts_per_step,
         "lora_rank": lora_rank,
         "backend": backend,
-        **_settings(settings or ()),
     }
+    overrides = {name: value for name, value in options.items() if value is not None} | _settings(settings or ())
     default = ("tiny-sft" if algorithm == "sft" else "tiny") if (model or "tiny") == "tiny" else None
     config = _config(preset or default, overrides)
     _train(config, envs, output, held_out, demonstrations, limit, threads, resume, force, as_json)
@@ -144,7 +144,7 @@ def _config(preset: str | None, overrides: dict[str, Any]) -> TrainConfig:
     if preset is not None:
         return load_preset(preset, **overrides)
     try:
-        return TrainConfig(**{key: value for key, value in overrides.items() if value is not None})
+        return TrainConfig(**overrides)
     except ValidationError as error:
         problem = invalid_field(error)
         raise RecordError(
@@ -153,7 +153,7 @@ def _config(preset: str | None, overrides: dict[str, Any]) -> TrainConfig:
 
 
 def _settings(settings: tuple[str, ...] | list[str]) -> dict[str, Any]:
-    """NAME=VALUE pairs; a value is TOML, or text. Raises InputError for a name that is no setting."""
+    """NAME=VALUE pairs; a value is TOML, `none`, or text. Raises InputError for a name that is no setting."""
     from toolfoundry.train.config import TrainConfig
 
     found: dict[str, Any] = {}
@@ -164,7 +164,7 @@ def _settings(settings: tuple[str, ...] | list[str]) -> dict[str, Any]:
         try:
             found[name] = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
-            found[name] = text
+            found[name] = None if text == "none" else text
     return found
 
 

@@ -85,10 +85,11 @@ def test_a_run_from_the_command_line(grpo, at):
 
 def test_what_the_run_file_says(grpo, at):
     """Settings, seeds, hashes of the inputs, versions and licences; no path that was not typed."""
-    assert grpo("-o", "described", "--seed", "5", "--limit", "3")[0] == 0
+    assert grpo("-o", "described", "--seed", "5", "--limit", "3", "--set", "dual_clip=none")[0] == 0
     text = (at / "described" / "run.json").read_text()
     document = json.loads(text)
     assert document["config"]["seed"] == 5
+    assert document["config"]["dual_clip"] is None
     assert document["config"]["group_size"] == 2
     assert document["environments"].startswith("3 ")
     assert document["command"][:3] == ["toolfoundry", "train", "grpo"]

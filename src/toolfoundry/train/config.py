@@ -136,7 +136,7 @@ def preset_names() -> list[str]:
 
 
 def load_preset(name: str, **overrides: Any) -> TrainConfig:
-    """A preset of the package, or the one in a TOML file, with fields replaced by `overrides` that are not None.
+    """A preset of the package, or the one in a TOML file, with fields replaced by `overrides`.
 
     Raises InputError for an unknown name or file, RecordError for a field that does not fit.
     """
@@ -155,8 +155,8 @@ def load_preset(name: str, **overrides: Any) -> TrainConfig:
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{place}: malformed TOML ({error})") from None
     try:
-        return TrainConfig(**{**fields, **{key: value for key, value in overrides.items() if value is not None}})
+        return TrainConfig(**{**fields, **overrides})
     except ValidationError as error:
         problem = invalid_field(error)
-        where = "settings" if overrides.get(str(problem.field)) is not None else place
+        where = "settings" if str(problem.field) in overrides else place
         raise RecordError(expected=problem.expected, found=problem.found, field=problem.field, file=where) from None
