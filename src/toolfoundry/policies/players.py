@@ -23,12 +23,20 @@ LOCAL = ("transformers", "vllm")
 
 
 class Player(NamedTuple):
-    """A policy for each rollout, with the name it has in records, its configuration (no keys) and what it used up."""
+    """A policy for each rollout, with the name it has in records, its configuration (no keys) and what it used up.
+
+    `start` takes the id of what is played, the environment if it is one, and the number of the repetition. Scripted
+    players raise InputError where there is no environment.
+    """
 
     name: str
-    make: Callable[[EnvSpec, int], Policy]
+    start: Callable[[str, EnvSpec | None, int], Policy]
     config: Mapping[str, JsonValue]
     usage: Callable[[], dict[str, JsonValue]]
+
+    def make(self, spec: EnvSpec, sample: int) -> Policy:
+        """The policy for one rollout of an environment."""
+        return self.start(spec.id, spec, sample)
 
 
 def choose(name: str, *, seed: int = 0, **endpoint: Any) -> Player:
@@ -38,7 +46,9 @@ def choose(name: str, *, seed: int = 0, **endpoint: Any) -> Player:
     """
     if name in SCRIPTED:
 
-        def scripted(spec: EnvSpec, sample: int) -> Policy:
+        def scripted(item: str, spec: EnvSpec | None, sample: int) -> Policy:
+            if spec is None:
+                raise InputError(f"{item}: found policy {name!r}, expected a model (this is no environment)")
             return make(name, spec, derive_seed(seed, sample))
 
         return Player(name, scripted, {}, dict)
@@ -76,8 +86,8 @@ def choose_local(
     dialect = Dialect(chat_format(chat), codec, thinking)
     batcher = Batcher(sampler, max_tokens=max_tokens, temperature=temperature, max_batch=batch)
 
-    def sampled(spec: EnvSpec, sample: int) -> Policy:
-        return TokenPolicy(dialect, batcher, seed=derive_seed("rollout", seed, spec.id, sample))
+    def sampled(item: str, _: EnvSpec | None, sample: int) -> Policy:
+        return TokenPolicy(dialect, batcher, seed=derive_seed("rollout", seed, item, sample))
 
     config: dict[str, JsonValue] = {
         "library": name,
@@ -111,7 +121,7 @@ def _openai(seed: int, *, model: str | None, base_url: str | None, **options: An
         raise InputError(f"option {missing}: found nothing, expected a value (--policy openai talks to an endpoint)")
     policy = OpenAIPolicy(model, base_url=base_url, seed=seed, **options)
 
-    def sampled(_: EnvSpec, sample: int) -> Policy:
+    def sampled(_: str, __: EnvSpec | None, sample: int) -> Policy:
         return policy.sampled(sample)
 
     return Player(model, sampled, policy.config(), lambda: policy.usage().model_dump())

@@ -53,9 +53,9 @@ class WarmStart(Record):
 
     seed: int = 0
     environments: int = Field(default=8000, ge=1)
-    habits: Habits = Habits(redundant=0.7, curt=0.6)
-    plain: int = Field(default=1500, ge=0)
-    steps: int = Field(default=2500, ge=1)
+    habits: Habits = Habits(redundant=0.65, curt=0.5)
+    plain: int = Field(default=3000, ge=0)
+    steps: int = Field(default=3500, ge=1)
     size: str = "base"
     thinking: bool = False
 

@@ -1,0 +1,1 @@
+"""Analysis: what training changed, in the parameters and in the behaviour."""
