@@ -38,6 +38,8 @@ from toolfoundry.types import (
 __all__ = [
     "Graded",
     "arguments_of",
+    "call_key",
+    "final_answer",
     "final_answer_right",
     "frontier",
     "grade_trajectory",
@@ -56,11 +58,12 @@ _MARKUP = ("<tool_call>", "</tool_call>", "<tool_response>")
 
 class Graded(NamedTuple):
     """A turn's reward and the state after it: goals still unsolved (in the order of the goals), calls that have had
-    their credit."""
+    their credit. `solved_by`: each goal that was newly solved, with the `call_key` that did it (`frontier` only)."""
 
     reward: Reward
     unsolved_ids: tuple[str, ...]
     credited: frozenset[str]
+    solved_by: tuple[tuple[str, str], ...] = ()
 
 
 def grade_turn(
@@ -160,7 +163,7 @@ def _grade_frontier(
     candidates = {
         key: _Candidate(call.name, arguments, result.content)
         for call, arguments, result in zip(message.tool_calls, parsed, results, strict=True)
-        if arguments is not None and result.error is None and (key := _key(call.name, arguments)) not in credited
+        if arguments is not None and result.error is None and (key := call_key(call.name, arguments)) not in credited
     }
     matched = _match(open_goals, candidates)
     solved = len(matched)
@@ -173,7 +176,8 @@ def _grade_frontier(
         echo_possible=sum(echo for _, echo in matched.values()),
     )
     still = tuple(goal_id for goal_id in unsolved if goal_id not in matched)
-    return Graded(reward, still, credited | {key for key, _ in matched.values()})
+    solved_by = tuple((goal_id, edge.key) for goal_id, edge in sorted(matched.items()))
+    return Graded(reward, still, credited | {key for key, _ in matched.values()}, solved_by)
 
 
 class _Candidate(NamedTuple):
@@ -187,7 +191,7 @@ class _Edge(NamedTuple):
     echo: bool
 
 
-def _key(name: str, arguments: Mapping[str, JsonValue]) -> str:
+def call_key(name: str, arguments: Mapping[str, JsonValue]) -> str:
     """The same for calls that are equal in name and JSON arguments (1 and 1.0 are equal numbers)."""
     return name + orjson.dumps(_plain_numbers(dict(arguments)), option=orjson.OPT_SORT_KEYS).decode()
 
@@ -251,16 +255,22 @@ def final_answer_right(message: Message, answer: Answer, *, tagged: bool) -> boo
     that is not empty, if that has at most 30 words, and at most three numbers (or dates), where the answer is one:
     a line of thirty numbers is no answer. A message with a fault or call markup in its text gives none.
     """
-    if message.tool_calls or faulty(message):
+    given = final_answer(message, tagged=tagged)
+    if given is None:
         return False
+    return equals(answer, given) if tagged else holds(answer, given) and values_in(answer, given) <= _MAX_GUESSES
+
+
+def final_answer(message: Message, *, tagged: bool) -> str | None:
+    """The text that counts as a message's final answer, right or wrong; None where it gives none."""
     content = message.content.strip()
+    if message.tool_calls or faulty(message) or not content:
+        return None
     if tagged:
         given = tagged_answer(content)
-        if given is None and len(content.split()) <= _MAX_ANSWER_WORDS:
-            given = content
-        return given is not None and equals(answer, given)
+        return content if given is None and len(content.split()) <= _MAX_ANSWER_WORDS else given
     last = content.rpartition("\n")[2].strip()
-    return len(last.split()) <= _MAX_LINE_WORDS and holds(answer, last) and values_in(answer, last) <= _MAX_GUESSES
+    return last if len(last.split()) <= _MAX_LINE_WORDS else None
 
 
 # --- as published --------------------------------------------------------------------------------------------------
