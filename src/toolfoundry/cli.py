@@ -19,6 +19,7 @@ from rich.markup import escape
 
 from toolfoundry import __version__
 from toolfoundry.cli_build import build
+from toolfoundry.cli_compare import compare
 from toolfoundry.cli_export_verl import export_to_verl
 from toolfoundry.cli_play import rollout, score
 from toolfoundry.cli_samples import samples
@@ -135,6 +136,26 @@ def import_ftrl(
     separate(output, file)
     problems = Problems()
     write_environments(read_ftrl(file, skip_bad=skip_bad, on_bad=problems), output, force, as_json, problems)
+
+
+@import_app.command("toolhop", epilog="Example: [cyan]toolfoundry import toolhop ToolHop.json -o envs.jsonl[/cyan]")
+def import_toolhop(
+    file: Annotated[Path, typer.Argument(help="ToolHop's rows: a JSON array, or JSONL.", show_default=False)],
+    output: Output,
+    mode: Annotated[
+        Literal["mandatory", "free"], typer.Option(help="Which prompt: a tool at every step, or as the model likes.")
+    ] = "free",
+    skip_bad: SkipBad = False,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Read ToolHop's questions with their tools; `prove` finds the calls that answer them."""
+    from toolfoundry.formats.toolhop import read_toolhop
+
+    separate(output, file)
+    problems = Problems()
+    specs = read_toolhop(file, mode=mode, skip_bad=skip_bad, on_bad=problems)
+    write_environments(specs, output, force, as_json, problems)
 
 
 @import_app.command("toml", epilog="Example: [cyan]toolfoundry import toml my-environments/ -o envs.jsonl[/cyan]")
@@ -430,6 +451,7 @@ app.command(epilog="Example: [cyan]toolfoundry score gold.jsonl --reward ftrl --
 app.command(epilog="Example: [cyan]toolfoundry samples rollouts.jsonl --envs envs.jsonl -o prefixes.parquet[/cyan]")(
     samples
 )
+app.command(epilog="Example: [cyan]toolfoundry compare before/ after/ -o compared.html[/cyan]")(compare)
 app.command(epilog="Example: [cyan]toolfoundry train grpo train.jsonl --held-out test.jsonl -o run[/cyan]")(train)
 
 
