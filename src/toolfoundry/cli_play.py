@@ -7,7 +7,7 @@ import contextlib
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import orjson
 import typer
@@ -15,13 +15,22 @@ from pydantic import JsonValue
 from rich.markup import escape
 
 from toolfoundry.console import (
+    ApiKeyEnv,
     AsJson,
+    BaseUrl,
+    Batch,
+    Chat,
+    Device,
     Envs,
     Force,
     LiveScore,
     Output,
+    ParseText,
     Problems,
     SkipBad,
+    Thinking,
+    Timeout,
+    TopP,
     command_line,
     done_line,
     environments_of,
@@ -42,8 +51,6 @@ from toolfoundry.untrusted import visible
 
 __all__ = ["rollout", "score"]
 
-ChatName = Literal["hermes", "qwen3"]
-
 
 def rollout(
     envs: Envs,
@@ -58,22 +65,22 @@ def rollout(
     max_calls: Annotated[int | None, typer.Option(min=1, help="Tool calls in one rollout.")] = None,
     max_rollout_tokens: Annotated[int | None, typer.Option(min=1, help="Completion tokens in one rollout.")] = None,
     max_time: Annotated[float | None, typer.Option(min=0.001, help="Seconds for one rollout.")] = None,
-    base_url: Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint.")] = None,
+    base_url: BaseUrl = None,
     model: Annotated[str | None, typer.Option(help="Model name at the endpoint, or a checkpoint.")] = None,
-    api_key_env: Annotated[str | None, typer.Option(help="Environment variable that holds the key.")] = None,
-    chat: Annotated[ChatName, typer.Option(help="Chat format of a checkpoint.")] = "hermes",
-    batch: Annotated[int, typer.Option(min=1, help="Completions of a checkpoint sampled at a time.")] = 64,
-    device: Annotated[str | None, typer.Option(help="Where a checkpoint runs: cpu, cuda, cuda:1, ...")] = None,
-    thinking: Annotated[bool | None, typer.Option("--thinking/--no-thinking", help="Let the model think.")] = None,
-    parse_text: Annotated[bool, typer.Option(help="Read calls out of the text, for servers that do not.")] = False,
+    api_key_env: ApiKeyEnv = None,
+    chat: Chat = "hermes",
+    batch: Batch = 64,
+    device: Device = None,
+    thinking: Thinking = None,
+    parse_text: ParseText = False,
     temperature: Annotated[
         float | None, typer.Option(min=0, help="Sampling temperature (of a checkpoint: 1 if not given).")
     ] = None,
-    top_p: Annotated[float | None, typer.Option(min=0, max=1, help="Nucleus sampling.")] = None,
+    top_p: TopP = None,
     max_tokens: Annotated[
         int | None, typer.Option(min=1, help="Tokens of one completion (of a checkpoint: 1024 if not given).")
     ] = None,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one request.")] = 300.0,
+    timeout: Timeout = 300.0,
     retries: Annotated[int, typer.Option(min=0, help="Retries of one request.")] = 5,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an unfinished output; failed rollouts are redone.")
@@ -84,7 +91,7 @@ def rollout(
 ) -> None:
     """Let a policy play environments, and record graded trajectories."""
     from toolfoundry.metrics import summarise
-    from toolfoundry.policies.players import LOCAL, choose, choose_local
+    from toolfoundry.policies.players import ModelOptions, choose_player
     from toolfoundry.reward import score_trajectory
     from toolfoundry.rollout import Job, run_rollouts
     from toolfoundry.sandbox import Sandbox
@@ -93,33 +100,22 @@ def rollout(
     problems = Problems()
     separate(output, envs)
     found = environments_of(envs, skip_bad, problems)
-    if policy in LOCAL:
-        player = choose_local(
-            policy,
-            model=model,
-            chat=chat,
-            thinking=bool(thinking),
-            temperature=1.0 if temperature is None else temperature,
-            max_tokens=max_tokens or 1024,
-            batch=batch,
-            device=device,
-            seed=seed,
-        )
-    else:
-        options = {
-            "base_url": base_url,
-            "model": model,
-            "api_key_env": api_key_env,
-            "thinking": thinking,
-            "parse_text": parse_text,
-            "temperature": temperature,
-            "top_p": top_p,
-            "max_tokens": max_tokens,
-            "timeout_s": timeout,
-            "max_retries": retries,
-            "concurrency": concurrency,
-        }
-        player = choose(policy, seed=seed, **options)
+    options = ModelOptions(
+        model=model,
+        base_url=base_url,
+        api_key_env=api_key_env,
+        chat=chat,
+        batch=batch,
+        device=device,
+        thinking=thinking,
+        parse_text=parse_text,
+        temperature=temperature,
+        top_p=top_p,
+        max_tokens=max_tokens,
+        timeout_s=timeout,
+        retries=retries,
+    )
+    player = choose_player(policy, options, seed=seed, concurrency=concurrency)
     specs = list({spec.id: spec for spec in found}.values())  # one file may hold an environment twice
     if len(specs) < len(found):
         err.print(f"[yellow]the same environment again, left out: {len(found) - len(specs)}[/yellow]")

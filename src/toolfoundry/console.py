@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import orjson
 import typer
@@ -36,6 +36,17 @@ Output = Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="Wh
 Force = Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Report bad records and go on with the good ones.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+# How a model is reached and sampled: for the commands that let one play (`policies.players.ModelOptions`).
+BaseUrl = Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint.")]
+ApiKeyEnv = Annotated[str | None, typer.Option(help="Environment variable that holds the key.")]
+Chat = Annotated[Literal["hermes", "qwen3"], typer.Option(help="Chat format of a checkpoint.")]
+Batch = Annotated[int, typer.Option(min=1, help="Completions of a checkpoint sampled at a time.")]
+Device = Annotated[str | None, typer.Option(help="Where a checkpoint runs: cpu, cuda, cuda:1, ...")]
+Thinking = Annotated[bool | None, typer.Option("--thinking/--no-thinking", help="Let the model think.")]
+ParseText = Annotated[bool, typer.Option(help="Read calls out of the text, for servers that do not.")]
+TopP = Annotated[float | None, typer.Option(min=0, max=1, help="Nucleus sampling.")]
+Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds for one request.")]
 
 
 class Problems:

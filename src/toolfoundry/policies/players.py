@@ -17,7 +17,7 @@ from toolfoundry.seeds import derive_seed
 from toolfoundry.tokens import Codec, Dialect
 from toolfoundry.types import EnvSpec
 
-__all__ = ["LOCAL", "Player", "choose", "choose_local"]
+__all__ = ["LOCAL", "ModelOptions", "Player", "choose", "choose_local", "choose_player"]
 
 LOCAL = ("transformers", "vllm")
 
@@ -37,6 +37,60 @@ class Player(NamedTuple):
     def make(self, spec: EnvSpec, sample: int) -> Policy:
         """The policy for one rollout of an environment."""
         return self.start(spec.id, spec, sample)
+
+
+class ModelOptions(NamedTuple):
+    """How a model is reached and how it is sampled. A kind of player looks only at what concerns it.
+
+    model: its name at the endpoint, or a checkpoint. chat, batch, device: of a checkpoint. base_url, api_key_env,
+    parse_text, top_p, timeout_s, retries: of an endpoint. None is the server's own choice, for a checkpoint
+    temperature 1, 1024 tokens of a completion, and no thinking.
+    """
+
+    model: str | None = None
+    base_url: str | None = None
+    api_key_env: str | None = None
+    chat: str = "hermes"
+    batch: int = 64
+    device: str | None = None
+    thinking: bool | None = None
+    parse_text: bool = False
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    timeout_s: float = 300.0
+    retries: int = 5
+
+
+def choose_player(policy: str, options: ModelOptions, *, seed: int = 0, concurrency: int = 64) -> Player:
+    """The player for a policy: a scripted one, "openai", or one of LOCAL. Raises what `choose`, `choose_local` do."""
+    if policy in LOCAL:
+        return choose_local(
+            policy,
+            model=options.model,
+            chat=options.chat,
+            thinking=bool(options.thinking),
+            temperature=1.0 if options.temperature is None else options.temperature,
+            max_tokens=options.max_tokens or 1024,
+            batch=options.batch,
+            device=options.device,
+            seed=seed,
+        )
+    return choose(
+        policy,
+        seed=seed,
+        base_url=options.base_url,
+        model=options.model,
+        api_key_env=options.api_key_env,
+        thinking=options.thinking,
+        parse_text=options.parse_text,
+        temperature=options.temperature,
+        top_p=options.top_p,
+        max_tokens=options.max_tokens,
+        timeout_s=options.timeout_s,
+        max_retries=options.retries,
+        concurrency=concurrency,
+    )
 
 
 def choose(name: str, *, seed: int = 0, **endpoint: Any) -> Player:
