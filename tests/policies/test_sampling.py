@@ -12,6 +12,7 @@ from toolfoundry.policies.sampling import Batcher, Request, Sampled, TokenPolicy
 from toolfoundry.rollout import Job, run_rollouts
 from toolfoundry.seeds import derive_seed, generator
 from toolfoundry.tokens import Dialect
+from toolfoundry.types import Message
 
 END = 256
 
@@ -93,6 +94,27 @@ def test_rollouts_keep_what_was_sampled():
         assert turn.completion.logprobs == (-0.5,) * len(ids)
         assert turn.completion.usage.completion_tokens == len(ids)
     assert played.turns[1].completion.message.tool_calls[0].id == "call_1"
+
+
+def test_a_message_that_was_changed_is_shown_as_it_stands():
+    """Where a benchmark takes a call out of a message, the next prompt shows the rest of it, not what was sampled."""
+    prompts = []
+
+    def say(request):
+        prompts.append(DIALECT.codec.decode(request.prompt_ids))
+        return f"{TURNS[0]}\n{TURNS[1]}"
+
+    async def two_turns(cut):
+        policy = TokenPolicy(DIALECT, Batcher(Recorder(say), max_tokens=400, temperature=1.0), seed=1)
+        asked = (Message(role="user", content="Where?"),)
+        said = (await policy(asked, ())).message
+        kept = said.model_copy(update={"tool_calls": said.tool_calls[:1]}) if cut else said
+        results = [Message(role="tool", content="Mira Olsen", call_id=call.id) for call in kept.tool_calls]
+        await policy((*asked, kept, *results), ())
+        return prompts[-1]
+
+    assert asyncio.run(two_turns(cut=False)).count("<tool_call>") == 2
+    assert asyncio.run(two_turns(cut=True)).count("<tool_call>") == 1
 
 
 def test_all_that_live_are_sampled_together():

@@ -165,19 +165,25 @@ class TokenPolicy:
     def __init__(self, dialect: Dialect, batcher: Batcher, *, seed: int) -> None:
         self._dialect, self._batcher, self._seed = dialect, batcher, seed
         self._said: list[list[int]] = []
+        self._last: Message | None = None
         self._transcript: Transcript | None = None
         batcher.expect(self)
 
     async def __call__(self, messages: Sequence[Message], tools: Sequence[ToolSchema]) -> Completion:
         if self._transcript is None:
             self._transcript = Transcript(self._dialect, tools)
+        if self._last is not None and self._last != next(m for m in reversed(messages) if m.role == "assistant"):
+            self._said[
+                -1
+            ] = []  # whoever plays has changed it (a benchmark that cuts calls): its text as it stands counts
         prompt = self._transcript.prompt(messages, self._said)
         request = Request(prompt.ids, derive_seed("turn", self._seed, len(self._said)))
         sampled = await self._batcher.sample(request)
         self._said.append(sampled.token_ids)
         calls = sum(len(message.tool_calls) for message in messages)
+        self._last = self._dialect.read(sampled.token_ids, first_id=calls)
         return Completion(
-            message=self._dialect.read(sampled.token_ids, first_id=calls),
+            message=self._last,
             token_ids=tuple(sampled.token_ids),
             logprobs=tuple(sampled.logprobs),
             usage=Usage(prompt_tokens=len(prompt.ids), completion_tokens=len(sampled.token_ids)),
