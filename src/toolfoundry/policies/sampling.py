@@ -172,10 +172,9 @@ class TokenPolicy:
     async def __call__(self, messages: Sequence[Message], tools: Sequence[ToolSchema]) -> Completion:
         if self._transcript is None:
             self._transcript = Transcript(self._dialect, tools)
-        if self._last is not None and self._last != next(m for m in reversed(messages) if m.role == "assistant"):
-            self._said[
-                -1
-            ] = []  # whoever plays has changed it (a benchmark that cuts calls): its text as it stands counts
+        said_last = next((message for message in reversed(messages) if message.role == "assistant"), None)
+        if self._last is not None and said_last != self._last:  # whoever plays has changed it: cut a call, say
+            self._said[-1] = []
         prompt = self._transcript.prompt(messages, self._said)
         request = Request(prompt.ids, derive_seed("turn", self._seed, len(self._said)))
         sampled = await self._batcher.sample(request)
