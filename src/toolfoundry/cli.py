@@ -18,8 +18,10 @@ import typer
 from rich.markup import escape
 
 from toolfoundry import __version__
+from toolfoundry.cli_analyze import analyze_app
 from toolfoundry.cli_build import build
 from toolfoundry.cli_compare import compare
+from toolfoundry.cli_evaluate import evaluate
 from toolfoundry.cli_export_verl import export_to_verl
 from toolfoundry.cli_play import rollout, score
 from toolfoundry.cli_samples import samples
@@ -71,6 +73,7 @@ import_app = typer.Typer(no_args_is_help=True, help="Read other formats into env
 export_app = typer.Typer(no_args_is_help=True, help="Write environments in other formats.", rich_markup_mode="rich")
 app.add_typer(import_app, name="import")
 app.add_typer(export_app, name="export")
+app.add_typer(analyze_app, name="analyze")
 
 Kind = Literal["environments", "trajectories", "drafts", "rejects"]
 
@@ -448,6 +451,10 @@ app.command(
     "· [cyan]toolfoundry rollout envs.jsonl --policy transformers --model runs/grpo/final -o trained.jsonl[/cyan]"
 )(rollout)
 app.command(epilog="Example: [cyan]toolfoundry score gold.jsonl --reward ftrl --json[/cyan]")(score)
+app.command(
+    epilog="Examples: [cyan]toolfoundry evaluate Qwen/Qwen3-8B --base-url http://127.0.0.1:8000/v1 --suite paper --data "
+    "benchmarks -o run[/cyan] · [cyan]toolfoundry evaluate tiny --benchmark own=envs.jsonl -o run[/cyan]"
+)(evaluate)
 app.command(epilog="Example: [cyan]toolfoundry samples rollouts.jsonl --envs envs.jsonl -o prefixes.parquet[/cyan]")(
     samples
 )
