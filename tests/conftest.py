@@ -29,6 +29,18 @@ def ftrl_parity() -> Path:
 
 
 @pytest.fixture(scope="session")
+def toolhop_rows() -> Path:
+    """ToolHop's rows (JSONL)."""
+    return _data("toolhop/toolhop.jsonl")
+
+
+@pytest.fixture(scope="session")
+def rotbench_folder() -> Path:
+    """RoTBench's first turns, one file a noise level."""
+    return _data("rotbench/First_Turn")
+
+
+@pytest.fixture(scope="session")
 def sandbox():
     """One sandbox for the whole test run."""
     from toolfoundry.sandbox import Sandbox
