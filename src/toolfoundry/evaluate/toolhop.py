@@ -11,7 +11,7 @@ something, and the golden answer is contained in it, or in the tool message righ
 substring rule, and the message is all that was generated, thinking and unreadable calls included. By `fixed` the final
 answer itself is compared. It differs in this:
 
-    typed           values are compared, not substrings: "4" is not in "324", "5,000" is 5000
+    typed           values are compared, not substrings: "4" is not in "324", "s" not in the tag <answer>
     stated          only what the last message gives as its answer counts (the last <answer> tag, or the whole of a
                     message of at most 8 words), not what else stands in it
     own words       the tool message before it never counts
