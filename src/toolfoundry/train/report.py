@@ -10,6 +10,7 @@ are made visible.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,7 +36,9 @@ __all__ = [
     "Pair",
     "Said",
     "ScenarioRow",
+    "TrainingRun",
     "changes",
+    "describe_run",
     "most_improved",
     "read_metrics",
     "require_extra",
@@ -111,6 +114,28 @@ class Pair(NamedTuple):
     now: float
 
 
+class TrainingRun(NamedTuple):
+    """What a page shows of a run. cards: (number, what it is). spent: CPU seconds by part. drawings: curves by title;
+    none without the extra `plots`, and `no_plots` says so. errors: causes of unscored rollouts, before and after."""
+
+    config: dict[str, str]
+    about: dict[str, str]
+    command: str
+    files: dict[str, str]
+    packages: dict[str, Any]
+    steps: int
+    rounds: int
+    unscored: int
+    cards: list[tuple[str, str]]
+    spent: dict[str, float]
+    seconds: float
+    drawings: dict[str, page.Drawing]
+    no_plots: str
+    table: list[ScenarioRow]
+    errors: list[tuple[str, dict[str, int]]]
+    pair: Pair | None
+
+
 def require_extra() -> None:
     """Raises MissingExtra where the page could not be made."""
     page.require_extra("report", "jinja2", "the training report")
@@ -126,6 +151,25 @@ def write_report(run: Path) -> Path:
         OutputError: the report cannot be written.
     """
     require_extra()
+    described, rows = describe_run(run), read_metrics(run / "metrics.jsonl")
+    with contextlib.suppress(MissingExtra):  # then the page says so
+        _save(run / "curves.png", lambda path: save_curves(rows, path))
+    pair = described.pair
+    text = page.render_page(
+        "toolfoundry.train",
+        "report.html.jinja",
+        run=described,
+        metrics=SHOWN,
+        sides=[] if pair is None else [("before", pair.was, pair.before), ("after", pair.now, pair.after)],
+        said=said,
+    )
+    target = run / "report.html"
+    _save(target, lambda path: path.write_text(text, encoding="utf-8"))
+    return target
+
+
+def describe_run(run: Path) -> TrainingRun:
+    """All that a page shows of a run. Raises InputError as `write_report` does."""
     about = _json(run / "run.json")
     rows = read_metrics(run / "metrics.jsonl")
     before, after = _summary(run / "before.json"), _summary(run / "after.json")
@@ -133,17 +177,13 @@ def write_report(run: Path) -> Path:
     no_plots, drawings = "", {}
     try:
         drawings = draw_curves(rows)
-        _save(run / "curves.png", lambda path: save_curves(rows, path))
     except MissingExtra as missing:
         no_plots = str(missing)
     config: dict[str, Any] = about.get("config") or {}
     if not {"algorithm", "model"} <= config.keys():
         raise InputError(f"{run / 'run.json'}: has no configuration, expected the run file of a training run")
     spent = cpu_by_part(rows)
-    pair = most_improved(*played)
-    text = page.render_page(
-        "toolfoundry.train",
-        "report.html.jinja",
+    return TrainingRun(
         config={name: _plain(value) for name, value in config.items()},
         about={name: _plain(about[name]) for name in _ABOUT if name in about},
         command=" ".join(map(str, about.get("command") or ())),
@@ -157,16 +197,10 @@ def write_report(run: Path) -> Path:
         seconds=sum(spent.values()),
         drawings=drawings,
         no_plots=no_plots,
-        metrics=SHOWN,
         table=changes(before, after, *played),
         errors=[(when, one.errors) for when, one in (("before", before), ("after", after)) if one and one.errors],
-        pair=pair,
-        sides=[] if pair is None else [("before", pair.was, pair.before), ("after", pair.now, pair.after)],
-        said=said,
+        pair=most_improved(*played),
     )
-    target = run / "report.html"
-    _save(target, lambda path: path.write_text(text, encoding="utf-8"))
-    return target
 
 
 def _save(target: Path, write: Callable[[Path], object]) -> None:
