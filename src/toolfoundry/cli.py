@@ -452,8 +452,8 @@ app.command(
 )(rollout)
 app.command(epilog="Example: [cyan]toolfoundry score gold.jsonl --reward ftrl --json[/cyan]")(score)
 app.command(
-    epilog="Examples: [cyan]toolfoundry evaluate Qwen/Qwen3-8B --base-url http://127.0.0.1:8000/v1 --suite paper --data "
-    "benchmarks -o run[/cyan] · [cyan]toolfoundry evaluate tiny --benchmark own=envs.jsonl -o run[/cyan]"
+    epilog="Examples: [cyan]toolfoundry evaluate tiny --benchmark own=envs.jsonl -o run[/cyan] · [cyan]toolfoundry "
+    "evaluate Qwen/Qwen3-8B --base-url http://127.0.0.1:8000/v1 --suite paper --data benchmarks -o run[/cyan]"
 )(evaluate)
 app.command(epilog="Example: [cyan]toolfoundry samples rollouts.jsonl --envs envs.jsonl -o prefixes.parquet[/cyan]")(
     samples

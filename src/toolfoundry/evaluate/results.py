@@ -32,10 +32,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Literal, NamedTuple
 
-from toolfoundry.evaluate.attempts import About, Attempt, Rule
+from toolfoundry.evaluate.attempts import RULES, About, Attempt, Rule
 from toolfoundry.types import Record
 
-__all__ = ["Cell", "Effort", "Result", "Row", "Value", "estimate", "summarise_attempts"]
+__all__ = ["Cell", "Effort", "Result", "Row", "Value", "estimate", "summarise_attempts", "summarise_rules"]
 
 Average = Literal["items", "groups"]
 
@@ -165,22 +165,45 @@ class _Try(NamedTuple):
     scores: Mapping[str, float] | None
 
 
+class _Seen(NamedTuple):
+    """What is kept of a benchmark's attempts, the scores by rule."""
+
+    tries: dict[Rule, list[_Try]]
+    failures: dict[Rule, Counter[str]]
+    stops: Counter[str]
+    effort: Counter[str]
+
+
 def summarise_attempts(about: About, attempts: Iterable[Attempt], rule: Rule, *, groups: Sequence[str] = ()) -> Result:
     """The table of one benchmark by one rule. Attempts are read once and not kept.
 
     groups: the order of the rows; groups that are not in it follow by name. The order of the attempts does not matter.
     """
-    tries: list[_Try] = []
-    stops, failures = Counter[str](), Counter[str]()
-    effort: Counter[str] = Counter()
+    return _result(about, _see(attempts, (rule,)), rule, groups)
+
+
+def summarise_rules(about: About, attempts: Iterable[Attempt], *, groups: Sequence[str] = ()) -> dict[Rule, Result]:
+    """The same by each rule."""
+    seen = _see(attempts, RULES)
+    return {rule: _result(about, seen, rule, groups) for rule in RULES}
+
+
+def _see(attempts: Iterable[Attempt], rules: Sequence[Rule]) -> _Seen:
+    seen = _Seen({rule: [] for rule in rules}, {rule: Counter() for rule in rules}, Counter(), Counter())
     for attempt in attempts:
         trajectory = attempt.trajectory
-        scores = attempt.scores.get(rule) or None
-        tries.append(_Try(attempt.group, trajectory.task.spec_id, attempt.cluster, scores))
-        stops[trajectory.stop] += 1
-        if scores is None:
-            failures[trajectory.error or "no cause is recorded"] += 1
-        effort.update(_effort(attempt))
+        seen.stops[trajectory.stop] += 1
+        seen.effort.update(_effort(attempt))
+        for rule in rules:
+            scores = attempt.scores.get(rule) or None
+            seen.tries[rule].append(_Try(attempt.group, trajectory.task.spec_id, attempt.cluster, scores))
+            if scores is None:
+                seen.failures[rule][trajectory.error or "no cause is recorded"] += 1
+    return seen
+
+
+def _result(about: About, seen: _Seen, rule: Rule, groups: Sequence[str]) -> Result:
+    tries = seen.tries[rule]
     present = {one.group for one in tries}
     order = [name for name in dict.fromkeys(groups) if name in present]
     order += sorted(present.difference(order))
@@ -198,9 +221,9 @@ def summarise_attempts(about: About, attempts: Iterable[Attempt], rule: Rule, *,
         samples=samples,
         rows=tuple(rows),
         paper=_cell(_together(tries, about.paper_metrics), "together", about.average),
-        effort=Effort(**effort),
-        stops=dict(sorted(stops.items())),
-        failures=dict(sorted(failures.items(), key=lambda one: (-one[1], one[0]))[:20]),
+        effort=Effort(**seen.effort),
+        stops=dict(sorted(seen.stops.items())),
+        failures=dict(sorted(seen.failures[rule].items(), key=lambda one: (-one[1], one[0]))[:20]),
     )
 
 

@@ -41,10 +41,10 @@ def _toolhop(path: Path, name: str, **_: Any) -> Benchmark:  # noqa: ARG001
     return toolhop.load(path)
 
 
-def _taubench(path: Path, name: str, *, user: Any = None, **_: Any) -> Benchmark:  # noqa: ARG001
+def _taubench(path: Path, name: str, *, user: Any = None, scored: Any = "open") -> Benchmark:  # noqa: ARG001
     from toolfoundry.evaluate import taubench
 
-    return taubench.load(path, user=user)
+    return taubench.load(path, user=user, scored=scored)
 
 
 def _rotbench(path: Path, name: str, **_: Any) -> Benchmark:  # noqa: ARG001
@@ -110,7 +110,7 @@ def source_of(text: str) -> Source:
 
 
 def load_benchmark(source: Source, **options: Any) -> Benchmark:
-    """The benchmark. `options`: `user`, who speaks with the model in τ-bench. Raises InputError, RecordError."""
+    """The benchmark. `options`: of τ-bench, `user` and `scored`. Raises InputError, RecordError."""
     if not source.path.exists():
         place = PAPER_SUITE[source.kind]
         raise InputError(f"{source.path}: found nothing, expected {source.kind}. It comes from {place.origin}")
