@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OTHER_PYTHONS ?= python3.11 python3.12 python3.13
 
-.PHONY: demo test check bench test-pythons test-verl clean
+.PHONY: demo test check bench test-pythons test-verl test-inspect clean
 
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -42,6 +42,17 @@ $(VERL)/.ready: pyproject.toml
 test-verl:  ## the verl backend against verl's own classes, in a virtual environment of its own, on the CPU
 	@$(MAKE) --no-print-directory $(VERL)/.ready || { echo "verl cannot be installed here: tests skipped"; exit 0; }; \
 	$(VERL)/bin/python -m pytest tests/verl_backend
+
+INSPECT := .venv-inspect
+$(INSPECT)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(INSPECT)
+	$(INSPECT)/bin/python -m pip install --quiet --upgrade pip
+	$(INSPECT)/bin/python -m pip install --quiet pytest -e '.[inspect]'
+	touch $@
+
+test-inspect:  ## the tasks for inspect_ai, in a virtual environment of its own
+	@$(MAKE) --no-print-directory $(INSPECT)/.ready || { echo "inspect_ai cannot be installed here: tests skipped"; exit 0; }; \
+	$(INSPECT)/bin/python -m pytest tests/evaluate/test_eval_inspect.py
 
 clean:
 	rm -rf $(VENV) .venv-* demo-out .pytest_cache .ruff_cache .hypothesis
