@@ -15,7 +15,7 @@ when the user says so, or after 30 turns. What the rules make of it:
                       paper (what the release computes)             fixed
     transfer          never noticed                                 ends the dialogue: what comes after does not count
     outputs           looked for beside tool calls only             looked for in what the user was told
-    how               as substrings, without commas and case        as numbers, or runs of whole words
+    how               as substrings, without commas and case        as numbers, or as whole words
     no end by STOP    0 for open models (`scored="open"`), the      the database counts, however the dialogue ended
                       database counts for closed ones ("closed")
 
@@ -24,6 +24,7 @@ Not covered: the user's faithfulness to its instruction, which nobody checks her
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Protocol, cast, runtime_checkable
@@ -33,14 +34,14 @@ from pydantic import JsonValue, ValidationError
 from toolfoundry.answers import holds, infer
 from toolfoundry.chat import explain
 from toolfoundry.environment import Executor, ToolSession
-from toolfoundry.errors import ContextFull, InputError, SandboxError, invalid_field
+from toolfoundry.errors import ContextFull, InputError, RecordError, SandboxError, invalid_field
 from toolfoundry.evaluate.attempts import About, Attempt, Item, Rule
 from toolfoundry.evaluate.users import STOP, User, Users
 from toolfoundry.formats.taubench import TauBench, TauDomain, TauTask, read_taubench
 from toolfoundry.policies import Policy
 from toolfoundry.reward import arguments_of
 from toolfoundry.seeds import derive_seed
-from toolfoundry.types import Answer, Message, Record, StopReason, Task, ToolCall, ToolResult, Trajectory, Turn
+from toolfoundry.types import Message, Record, StopReason, Task, ToolCall, ToolResult, Trajectory, Turn
 
 __all__ = ["MAX_TURNS", "TRANSFER", "Check", "Facts", "Scored", "TauBenchmark", "gold_messages", "load"]
 
@@ -113,10 +114,10 @@ def load(path: Path, *, user: Users | None = None, scored: Scored = "open") -> T
 
 
 def gold_messages(task: TauTask) -> list[Message]:
-    """What an agent says that passes by both rules with a user who stops after its second message: it tells all
-    outputs to the user and beside each call (the only place where `paper` looks), and makes the gold calls in turn.
+    """What an agent says that passes by both rules, with a user who ends the dialogue after two messages to it.
 
-    A task with outputs and no gold call cannot be passed by the rule `paper`: the messages then hold no call either.
+    It tells the outputs to the user, and again beside each gold call, which is the only place where `paper` looks: a
+    task with outputs and without gold calls fails by that rule.
     """
     told = "Your details: " + "; ".join(task.outputs) if task.outputs else "I am working on it."
     calls = [Message(role="assistant", content=told, tool_calls=(call,)) for call in task.actions]
@@ -248,8 +249,11 @@ class TauBenchmark:
         finally:
             if session is not None:
                 session.close()
-        names = ("transfer_turn", "hash_at_transfer", "cut_calls")
-        facts = facts.model_copy(update={field: getattr(dialogue, field) for field in names})
+        seen = {
+            "transfer_turn": dialogue.transfer_turn,
+            "hash_at_transfer": dialogue.hash_at_transfer,
+            "cut_calls": dialogue.cut_calls,
+        }
         trajectory = Trajectory(
             task=Task(spec_id=task.id, kind=None, goals=(), answer=None, tagged=False),
             policy=name,
@@ -265,7 +269,7 @@ class TauBenchmark:
             group=item.group,
             cluster=item.cluster,
             trajectory=trajectory,
-            facts=facts.model_dump(mode="json"),
+            facts=facts.model_copy(update=seen).model_dump(mode="json"),
         )
         return self.score(attempt)
 
@@ -277,6 +281,8 @@ class TauBenchmark:
             raise invalid_field(error, "facts") from None
         checks: dict[Rule, Check] = {}
         if attempt.trajectory.stop != "error":
+            if facts.hash is None or facts.gold_hash is None:
+                raise RecordError(field="facts.hash", found="nothing", expected="the hashes that scores rest on")
             checks = {
                 "paper": _paper(attempt.trajectory, facts, self._scored),
                 "fixed": _fixed(attempt.trajectory, facts),
@@ -347,9 +353,7 @@ async def _check_sources(executor: Executor, domain: TauDomain) -> None:
     for tool, result in zip(domain.tools, results, strict=True):
         if result.error is not None or result.content != "True":
             cause = result.error or f"it defines no function {tool.name!r}"
-            raise InputError(
-                f"tau-bench/{domain.name}/codes.json: field {tool.name!r}: the source does not load: {cause}"
-            )
+            raise _BrokenSource(f"tau-bench/{domain.name}/codes.json: field {tool.name!r}: does not load: {cause}")
 
 
 # --- scores --------------------------------------------------------------------------------------------------------
@@ -385,11 +389,12 @@ def _fixed(trajectory: Trajectory, facts: Facts) -> Check:
 
 
 def _tells(text: str, output: str) -> bool:
-    """Whether the text holds the output, a number by its value and anything else as a run of whole words."""
+    """Whether the text holds the output: a number or a date by its value, anything else as whole words."""
     answer = infer(output)
-    if answer.type == "boolean":  # a yes or no would have to be all that the message says
-        answer = Answer(type="text", value=output)
-    return holds(answer, text)
+    if answer.type in ("number", "date"):
+        return holds(answer, text)
+    words, said = (" ".join(one.casefold().replace(",", "").split()) for one in (output, text))
+    return re.search(rf"(?<!\w){re.escape(words)}(?!\w)", said) is not None
 
 
 def _transfers(message: Message) -> bool:
