@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 import orjson
 import typer
 from pydantic import JsonValue
+from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
@@ -198,7 +199,7 @@ def evaluate(
         "samples": samples,
         "limit": limit,
         "model": dict(player.config),
-        "user": None if users is None else dict(users.config),
+        "user": None if users is None else {"name": users.name, **users.config},
         "tau_scored": scored,
         "benchmarks": {one.source.name: _about_source(one.source) for one in loaded},
     }
@@ -355,7 +356,8 @@ def _same_run(output: Path, begun: Mapping[str, JsonValue], config: Mapping[str,
         for part in ("model", "user"):
             settings: dict[str, Any] = run.get(part) or {}
             found |= {f"{part} {name}": value for name, value in settings.items() if name not in _FREE}
-        return found | {f"sha256 of {name}": entry["sha256"] for name, entry in (run.get("benchmarks") or {}).items()}
+        entries: dict[str, Any] = run.get("benchmarks") or {}
+        return found | {f"sha256 of {name}": entry["sha256"] for name, entry in entries.items()}
 
     before, now = compared(begun), compared(config)
     for name in before.keys() & now.keys():
@@ -480,15 +482,13 @@ def _write_results(
     results: dict[str, dict[Rule, Result]] = {}
     for one in loaded:
         attempts = read(_attempts(output, one.source), Attempt)
-        by_rule = summarise_rules(one.benchmark.about, attempts, groups=one.groups)
+        by_rule: dict[Rule, Result] = summarise_rules(one.benchmark.about, attempts, groups=one.groups)
         if prices is not None:
-            by_rule = {
-                rule: result.model_copy(update={"effort": result.effort.priced(*prices)})
-                for rule, result in by_rule.items()
-            }
+            for rule, result in by_rule.items():
+                by_rule[rule] = result.model_copy(update={"effort": result.effort.priced(*prices)})
         results[one.source.name] = by_rule
     names = {column.benchmark for column in PAPER_COLUMNS} & results.keys()
-    row = None
+    row: dict[Rule, dict[str, Cell | None]] | None = None
     if len(names) > 1:
         row = {rule: paper_row({name: results[name][rule] for name in names}) for rule in RULES}
     settings = {name: _settled(value) for name, value in config.items() if name != "benchmarks"}
@@ -533,10 +533,12 @@ def _show(document: _Document, as_json: bool, rule: Rule) -> None:
 
 
 def _print(shown: Shown) -> None:
-    title = f"{shown.title} (percent, ± standard error)"
-    table = Table(title=escape(visible(title, 160)), title_justify="left", title_style="bold")
+    title = f"{shown.title} (percent ± standard error)"
+    table = Table(
+        title=escape(visible(title, 160)), title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False
+    )
     for index, name in enumerate(shown.header):
-        table.add_column(escape(visible(name, 60)), justify="right" if index else "left")
+        table.add_column(escape(visible(name, 60)), justify="right" if index else "left", no_wrap=bool(index))
     for row in shown.rows:
         table.add_row(*(escape(visible(cell, 80)) for cell in row))
     out.print(table)

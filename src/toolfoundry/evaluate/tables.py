@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from toolfoundry.console import SCENARIOS
 from toolfoundry.evaluate.attempts import Rule
 from toolfoundry.evaluate.results import Cell, Effort, Result
 from toolfoundry.untrusted import visible
@@ -25,28 +26,30 @@ class Shown(NamedTuple):
 
 
 def percent(cell: Cell | None) -> str:
-    """`41.61 ± 2.30`; without the error where there is none, and "–" without a mean."""
+    """`41.61±2.30`; without the error where there is none, and "–" without a mean."""
     if cell is None or cell.mean is None:
         return "–"
-    return f"{100 * cell.mean:.2f}" + ("" if cell.stderr is None else f" ± {100 * cell.stderr:.2f}")
+    return f"{100 * cell.mean:.2f}" + ("" if cell.stderr is None else f"±{100 * cell.stderr:.2f}")
 
 
 def score_table(result: Result) -> Shown:
-    """Rows are groups; n is the number of attempts."""
-    over = "items" if result.average == "items" else "groups, each alike"
-    header = ["", *result.metrics.values(), "n", "items", "unscored"]
-    rows = [
+    """Rows are groups, the first is over all; n is the number of attempts, unscored ones included."""
+    rows = result.rows if len(result.rows) > 2 else result.rows[:1]
+    sizes = {"n": [row.n for row in rows], "items": [row.items for row in rows]}
+    if sizes["n"] == sizes["items"]:
+        del sizes["items"]
+    header = ["", *result.metrics.values(), *sizes, "unscored"]
+    cells = [
         [
-            f"all ({over})" if index == 0 and len(result.rows) > 2 else row.group,
+            _short(row.group),
             *(percent(row.metrics[name]) for name in result.metrics),
-            f"{row.n:,}",
-            f"{row.items:,}",
-            _share(row.unscored, row.n),
+            *(f"{numbers[index]:,}" for numbers in sizes.values()),
+            f"{100 * row.unscored / row.n:.1f}%" if row.unscored else "0",
         ]
-        for index, row in enumerate(result.rows)
-        if index == 0 or len(result.rows) > 2 or row.group != "unknown"
+        for index, row in enumerate(rows)
     ]
-    return Shown(f"{result.title}, rule {result.rule}", header, rows)
+    over = ", all: mean of the groups" if result.average == "groups" and len(rows) > 1 else ""
+    return Shown(f"{result.title}, rule {result.rule}{over}", header, cells)
 
 
 def pass_table(result: Result) -> Shown | None:
@@ -55,7 +58,11 @@ def pass_table(result: Result) -> Shown | None:
     if most == 0:
         return None
     rows = [
-        [f"{row.group}: {result.metrics[name]}", *map(percent, cells), *["–"] * (most - len(cells))]
+        [
+            f"{_short(row.group)}: {result.metrics[name]}",
+            *map(percent, cells),
+            *["–"] * (most - len(cells)),
+        ]
         for row in result.rows
         for name, cells in row.passes.items()
     ]
@@ -110,10 +117,10 @@ def _table(shown: Shown) -> str:
     return "\n".join(lines)
 
 
+def _short(group: str) -> str:
+    return SCENARIOS.get(group, group)
+
+
 def _plain(text: str) -> str:
     """Text that Markdown shows as it is."""
     return re.sub(r"([\\`*_\[\]<>|#&~])", r"\\\1", visible(text, 300))
-
-
-def _share(part: int, whole: int) -> str:
-    return f"{part:,} ({100 * part / whole:.1f}%)" if part else "0"
