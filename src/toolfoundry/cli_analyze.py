@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import orjson
 import typer
@@ -12,12 +13,27 @@ from pydantic import JsonValue
 from rich.markup import escape
 from rich.table import Table
 
-from toolfoundry.console import AsJson, Force, command_line, err, out, print_json, progress
+from toolfoundry.chat import chat_format
+from toolfoundry.console import (
+    AsJson,
+    Force,
+    Problems,
+    SkipBad,
+    command_line,
+    done_line,
+    environments_of,
+    err,
+    out,
+    print_json,
+    progress,
+)
 from toolfoundry.errors import OutputError
-from toolfoundry.store import SCHEMA_VERSION, write_run_file
+from toolfoundry.store import SCHEMA_VERSION, RecordWriter, write_run_file
+from toolfoundry.types import Limits, Trajectory
 from toolfoundry.untrusted import visible
 
 if TYPE_CHECKING:
+    from toolfoundry.analyze.graft import Grafts
     from toolfoundry.analyze.parameters import ParameterChanges
 
 __all__ = ["analyze_app"]
@@ -116,13 +132,133 @@ def _print_changes(changes: ParameterChanges) -> None:
         top_tensors,
     )
 
-    for first, rows in (("module", module_rows(changes)), ("tensor", top_tensors(changes))):
-        table = Table(title_justify="left")
-        table.add_column(first, no_wrap=first == "tensor")
-        for column in HEADER:
-            table.add_column(column, justify="right")
+    for first, kept, rows in (("module", range(5), module_rows(changes)), ("tensor", (0, 2, 3), top_tensors(changes))):
+        table = Table()
+        table.add_column(first, no_wrap=True)
+        for column in kept:
+            table.add_column(HEADER[column], justify="right")
         for at, row in enumerate(rows):
-            table.add_row(*map(escape, row), end_section=first == "module" and at == len(rows) - 2)
+            cells = [row[0], *(row[1 + column] for column in kept)]
+            table.add_row(*map(escape, cells), end_section=first == "module" and at == len(rows) - 2)
         out.print(table)
     for sentence in (*largest_sentences(changes), claim_sentence(changes), *changes.notes):
         out.print(escape(visible(sentence, 2000)), highlight=False)
+
+
+@analyze_app.command(
+    epilog="Example: [cyan]toolfoundry analyze graft start/final run/final --envs test.jsonl --part mlp:lowest-third "
+    "--part attention --part all:0-2 -o grafts[/cyan]"
+)
+def graft(
+    base: Annotated[str, typer.Argument(help='A checkpoint before training, or "tiny".', show_default=False)],
+    trained: Annotated[str, typer.Argument(help="The same model after training.", show_default=False)],
+    envs: Annotated[Path, typer.Option(metavar="ENVS", help="What is played.", show_default=False)],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FOLDER", help="Where to write.", show_default=False)
+    ],
+    part: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODULES[:LAYERS]",
+            help="mlp, attention, norms, embeddings (commas between) or all; layers: lowest-third, middle-third, "
+            "highest-third, 0-2, 5 or all. May be repeated. (Default: mlp and attention, by thirds.)",
+        ),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first N environments.")] = None,
+    max_turns: Annotated[int, typer.Option(min=1, help="Turns of one rollout.")] = 20,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Tokens of one completion.")] = 1024,
+    chat: Annotated[Literal["hermes", "qwen3"], typer.Option(help="Chat format of the models.")] = "hermes",
+    thinking: Annotated[bool, typer.Option("--thinking/--no-thinking", help="Let them think.")] = False,
+    device: Annotated[str | None, typer.Option(help="Where they run: cpu, cuda, cuda:1, ...")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the resamples.")] = 0,
+    skip_bad: SkipBad = False,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Whether a part of the trained model carries the gain: graft it into the base model, and back, and play."""
+    from toolfoundry.analyze.graft import measure_grafts, parse_part
+    from toolfoundry.analyze.graft_report import to_markdown
+    from toolfoundry.policies.transformers import TransformersSampler, load_policy
+    from toolfoundry.sandbox import Sandbox
+    from toolfoundry.tokens import Dialect
+    from toolfoundry.train.play import Table as Playing
+
+    started = time.time()
+    problems = Problems()
+    parts = [parse_part(text) for text in dict.fromkeys(part or _THIRDS)]
+    specs = list({spec.id: spec for spec in environments_of(envs, skip_bad, problems)}.values())[:limit]
+    _begin(output, "grafts.json", force)
+    first, second = (load_policy(model, chat=chat, device=device) for model in (base, trained))
+    config: dict[str, JsonValue] = {
+        "base": base,
+        "trained": trained,
+        "envs": str(envs),
+        "environments": len(specs),
+        "parts": [one.text for one in parts],
+        "max_turns": max_turns,
+        "max_tokens": max_tokens,
+        "chat": chat,
+        "thinking": thinking,
+        "temperature": 0,
+        "seed": seed,
+    }
+    with Sandbox() as sandbox, progress("playing", 2 + 2 * len(parts)) as advance:
+
+        def play(model: Any, name: str) -> list[Trajectory]:
+            table = Playing(
+                sampler=TransformersSampler(model, first.codec.end_ids),
+                dialect=Dialect(chat_format(chat), first.codec, thinking),
+                executor=sandbox,
+                limits=Limits(max_turns=max_turns),
+                max_tokens=max_tokens,
+                max_batch=256 if model.num_parameters() < 20_000_000 else 64,
+            )
+            return table.episodes(specs, temperature=0, seed=("graft", seed), name=name)
+
+        def keep(name: str, trajectories: list[Trajectory]) -> None:
+            with RecordWriter(output / f"{_file_name(name)}.jsonl", Trajectory, "overwrite") as writer:
+                for trajectory in trajectories:
+                    writer.write(trajectory)
+            advance(1)
+
+        grafts = measure_grafts(first.model, second.model, parts, play, seed=seed, on_played=keep)
+    document = {
+        "toolfoundry": "grafts",
+        "schema_version": SCHEMA_VERSION,
+        **config,
+        **grafts.model_dump(mode="json"),
+    }
+    (output / "grafts.json").write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")
+    (output / "grafts.md").write_text(to_markdown(grafts, base, trained, str(envs)), encoding="utf-8")
+    counts: dict[str, JsonValue] = {"environments": len(specs), "unscored": sum(grafts.unscored.values())}
+    write_run_file(output / "grafts", command=command_line(), config=config, counts=counts, started=started)
+    if as_json:
+        print_json(document)
+    else:
+        _print_grafts(grafts)
+    done_line(f"grafts.md, grafts.json and the trajectories written to {output}", problems)
+
+
+_THIRDS = tuple(
+    f"{modules}:{third}-third" for modules in ("mlp", "attention") for third in ("lowest", "middle", "highest")
+)
+
+
+def _file_name(name: str) -> str:
+    """A name of ours as one of a file: letters, digits and dashes."""
+    return re.sub(r"[^a-z0-9]+", "-", name)
+
+
+def _print_grafts(grafts: Grafts) -> None:
+    from toolfoundry.analyze.graft_report import METRIC_TITLES, graft_rows, header, summary_sentences
+
+    for metric, title in METRIC_TITLES.items():
+        table = Table(title=title, title_justify="left", title_style="bold")
+        kept = (0, 1, 2, 4, 5, 7)  # the differences are in grafts.md
+        for at in kept:
+            table.add_column(header()[at], justify="right" if at else "left", no_wrap=not at)
+        for row in graft_rows(grafts, metric):
+            table.add_row(*(escape(row[at]) for at in kept))
+        out.print(table)
+    for sentence in summary_sentences(grafts):
+        out.print(escape(sentence), highlight=False)

@@ -91,16 +91,20 @@ def _draw(
     main.set_yticks(range(len(rows)), [TITLES[module] for module in rows])
     every = 1 if layers <= 40 else 5
     main.set_xticks(range(0, layers, every), [str(layer) for layer in range(0, layers, every)])
-    main.set_xlabel("layer")
+    main.set_xlabel("layer", fontsize=8.5, color=_INK)
 
     top = figure.add_subplot(grid[0, 0], sharex=main)
     of_layer = [sum(c.share or 0 for (at, _), c in inside.items() if at == layer) for layer in range(layers)]
     top.bar(range(layers), [100 * share for share in of_layer], 0.72, color=_BAR)
     top.tick_params(labelbottom=False)
-    top.set_title("share of the squared change, %", loc="left", fontsize=8.5, color=_INK)
+    top.grid(axis="y", color=_FAINT, linewidth=0.6)
+    top.set_axisbelow(True)
+    top.set_title("grey bars: share of the squared change, %", loc="left", fontsize=8.5, color=_INK)
     side = figure.add_subplot(grid[1, 1], sharey=main)
     shares = [sum(100 * (c.share or 0) for (_, m), c in inside.items() if m == module) for module in rows]
-    _shares(side, shares)
+    elsewhere = sum(100 * (change.share or 0) for change in outside.values())
+    room = 1.5 * max([*shares, elsewhere, 1e-9])
+    _shares(side, shares, room)
 
     if outside:
         low = figure.add_subplot(grid[2, 0])
@@ -109,13 +113,13 @@ def _draw(
         low.set_yticks([0], ["outside layers"])
         low.set_xticks(range(len(names)), ["final norm" if n == "norms" else TITLES[n] for n in names])
         rest = figure.add_subplot(grid[2, 1], sharey=low)
-        _shares(rest, [sum(100 * (change.share or 0) for change in outside.values())])
-    bar = figure.colorbar(drawn, cax=figure.add_subplot(grid[3, 0]), orientation="horizontal")
-    bar.set_label("relative change ‖d‖/‖w‖, %")
-    bar.outline.set_visible(False)
+        _shares(rest, [elsewhere], room)
+    scale = figure.add_subplot(grid[3, 0])
+    figure.colorbar(drawn, cax=scale, orientation="horizontal").outline.set_visible(False)
+    scale.set_xlabel("colour: relative change ‖d‖/‖w‖, %", fontsize=8.5, color=_INK)
     figure.suptitle("Where the parameters changed", x=0.01, ha="left", fontsize=12, fontweight="bold")
     for axes in figure.axes:
-        axes.tick_params(colors=_INK, labelsize=8.5, length=0 if axes in (main,) else 2.5)
+        axes.tick_params(colors=_INK, labelsize=8.5, length=2.5 if axes is scale else 0)
         for spine in axes.spines.values():
             spine.set_visible(False)
     return figure
@@ -124,25 +128,25 @@ def _draw(
 def _cells(axes: Any, table: list[list[float]], colours: Any, highest: float, written: bool) -> Any:
     """Coloured cells with white lines between them; numbers in them where they fit."""
     drawn = axes.pcolormesh(
-        range(len(table[0])), range(len(table)), table, cmap=colours, vmin=0, vmax=highest,
-        edgecolors="white", linewidth=1.2, shading="nearest",
+        [x - 0.5 for x in range(len(table[0]) + 1)], [y - 0.5 for y in range(len(table) + 1)], table,
+        cmap=colours, vmin=0, vmax=highest, edgecolors="white", linewidth=1.2,
     )  # fmt: skip
     axes.set_ylim(len(table) - 0.5, -0.5)
     axes.tick_params(length=0)
     for y, row in enumerate(table):
         for x, value in enumerate(row):
             if written and not math.isnan(value):
-                ink = "white" if value > 0.45 * highest else _INK
+                ink = "white" if value > 0.5 * highest else _INK
                 axes.text(x, y, _short(value), ha="center", va="center", fontsize=8, color=ink)
             elif math.isnan(value):
                 axes.text(x, y, "·", ha="center", va="center", fontsize=8, color=_FAINT)
     return drawn
 
 
-def _shares(axes: Any, shares: list[float]) -> None:
+def _shares(axes: Any, shares: list[float], room: float) -> None:
     """Bars to the right of rows, with their numbers."""
     axes.barh(range(len(shares)), shares, 0.62, color=_BAR)
-    axes.set_xlim(0, 1.45 * max([*shares, 1e-9]))
+    axes.set_xlim(0, room)
     axes.set_xticks([])
     axes.tick_params(labelleft=False, length=0)
     for y, share in enumerate(shares):
