@@ -5,12 +5,14 @@ import json
 
 import pytest
 
+import fake_openai_server
 import fakes
 from toolfoundry.errors import EndpointError, InputError, RecordError
 from toolfoundry.evaluate import rotbench
 from toolfoundry.evaluate.attempts import RULES
 from toolfoundry.evaluate.results import summarise_attempts
 from toolfoundry.evaluate.rotbench import LEVELS, TextCall, published_call, read_call
+from toolfoundry.policies.openai import OpenAIPolicy
 from toolfoundry.store import dump, load_record
 from toolfoundry.types import Fault, ToolCall
 
@@ -188,6 +190,20 @@ def test_a_failure_is_unscored(tmp_path):
     benchmark = rotbench.load(tmp_path / "rot")
     assert benchmark.score(attempt) == attempt
     assert attempt.trajectory.task.spec_id == benchmark.items()[0].id
+
+
+def test_through_an_endpoint(tmp_path):
+    """A model has the known score over HTTP, and is offered no tools."""
+    benchmark = rotbench.load(write(tmp_path / "rot"))
+    script = fake_openai_server.Script(fake_openai_server.reply(RIGHT + "\nDone."))
+
+    async def everything():
+        with fake_openai_server.serve(script) as url:
+            async with OpenAIPolicy("m", base_url=url) as policy:
+                return [await benchmark.play(item, policy, None, name="m", sample=0) for item in benchmark.items()]
+
+    assert [scored(attempt) for attempt in asyncio.run(everything())] == [{"paper": "000", "fixed": "111"}] * 5
+    assert all("tools" not in request.body for request in script.requests)
 
 
 def test_items_and_table(tmp_path):

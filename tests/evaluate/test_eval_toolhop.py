@@ -5,12 +5,14 @@ import json
 
 import pytest
 
+import fake_openai_server
 import fakes
 from toolfoundry.answers import spelling
 from toolfoundry.errors import EndpointError, InputError, RecordError
 from toolfoundry.evaluate import toolhop
 from toolfoundry.evaluate.attempts import RULES
 from toolfoundry.evaluate.results import summarise_attempts
+from toolfoundry.policies.openai import OpenAIPolicy
 from toolfoundry.store import dump, load_record
 from toolfoundry.types import Fault, ToolCall
 
@@ -245,6 +247,27 @@ def test_the_table(tmp_path):
         "mandatory": 1.0,
     }
     assert result.paper.mean == pytest.approx(1 / 3)
+
+
+def test_through_an_endpoint(tmp_path):
+    """A model that calls its tool and answers has the known score over HTTP: all but direct, where it has no tool."""
+    benchmark = toolhop.load(write(tmp_path / "rows.jsonl", row()))
+
+    def model(request):
+        if "tools" not in request.body:
+            return fake_openai_server.reply("<answer>Bo Ek</answer>")
+        if request.body["messages"][-1]["role"] == "tool":
+            return fake_openai_server.reply("<answer>Ana Bel</answer>")
+        return fake_openai_server.reply(None, fake_openai_server.call("find_maker", '{"building": "tower"}'))
+
+    async def everything():
+        with fake_openai_server.serve(model) as url:
+            async with OpenAIPolicy("m", base_url=url) as policy:
+                return [await benchmark.play(i, policy, Tools(TABLE), name="m", sample=0) for i in benchmark.items()]
+
+    scores = [(attempt.scores["paper"], attempt.scores["fixed"]) for attempt in asyncio.run(everything())]
+    right = {"answer": 1.0, "invocation": 1.0}
+    assert scores == [({"answer": 0.0}, {"answer": 0.0}), (right, right), (right, right)]
 
 
 def test_what_is_no_benchmark(tmp_path):
