@@ -296,6 +296,12 @@ def test_scoring_anew(sandbox, library_set):
     assert stored == attempt
     bare = stored.model_copy(update={"scores": {}, "facts": {**stored.facts, "checks": {}}})
     assert load(library_set).score(bare) == attempt
+    noted = bare.model_copy(update={"facts": {**bare.facts, "again": {"tries": 1}}})  # facts that are not its own stay
+    assert load(library_set).score(noted).facts == {**attempt.facts, "again": {"tries": 1}}
+    failed = attempt.model_copy(
+        update={"facts": {}, "trajectory": attempt.trajectory.model_copy(update={"stop": "error"})}
+    )
+    assert load(library_set).score(failed).scores == {}
     assert marks(load(library_set, scored="closed").score(bare)) == (1.0, 1.0)
 
 

@@ -124,7 +124,7 @@ def gold_messages(task: TauTask) -> list[Message]:
     return [Message(role="assistant", content=told), *calls, Message(role="assistant", content="All done.")]
 
 
-class _BrokenSource(InputError):
+class BrokenTool(InputError):
     """A tool's source does not load: no attempt means anything."""
 
 
@@ -242,7 +242,7 @@ class TauBenchmark:
             how = "stop" if ended == "answered" else ended
             facts = facts.model_copy(update={"ended": how, "hash": reached, "gold_hash": gold})
             stop = ended
-        except _BrokenSource:
+        except BrokenTool:
             raise
         except Exception as failure:  # one bad attempt must not end the others: it is recorded with its cause
             error = f"{type(failure).__name__}: {failure}"[:2000]
@@ -275,21 +275,20 @@ class TauBenchmark:
 
     def score(self, attempt: Attempt) -> Attempt:
         """The attempt with `facts["checks"]` and scores made anew. Raises RecordError for facts of another kind."""
+        if attempt.trajectory.stop == "error":
+            return attempt.model_copy(update={"scores": {}})
+        own = {name: value for name, value in attempt.facts.items() if name in Facts.model_fields}
         try:
-            facts = Facts.model_validate(attempt.facts)
+            facts = Facts.model_validate(own)
         except ValidationError as error:
             raise invalid_field(error, "facts") from None
-        checks: dict[Rule, Check] = {}
-        if attempt.trajectory.stop != "error":
-            if facts.hash is None or facts.gold_hash is None:
-                raise RecordError(field="facts.hash", found="nothing", expected="the hashes that scores rest on")
-            checks = {
-                "paper": _paper(attempt.trajectory, facts, self._scored),
-                "fixed": _fixed(attempt.trajectory, facts),
-            }
-        scores: dict[Rule, dict[str, float]] = {rule: {"pass_1": float(check.passed)} for rule, check in checks.items()}
+        if facts.hash is None or facts.gold_hash is None:
+            raise RecordError(field="facts.hash", found="nothing", expected="the hashes that scores rest on")
+        paper, fixed = _paper(attempt.trajectory, facts, self._scored), _fixed(attempt.trajectory, facts)
+        checks: dict[Rule, Check] = {"paper": paper, "fixed": fixed}
         known = facts.model_copy(update={"checks": checks}).model_dump(mode="json")
-        return attempt.model_copy(update={"facts": known, "scores": scores})
+        scores: dict[Rule, dict[str, float]] = {rule: {"pass_1": float(check.passed)} for rule, check in checks.items()}
+        return attempt.model_copy(update={"facts": {**attempt.facts, **known}, "scores": scores})
 
     async def hash_after(self, executor: Executor, domain: TauDomain, actions: Sequence[ToolCall]) -> str:
         """The hash of the domain's database after these actions; worked out once. A tool that fails is passed over.
@@ -353,7 +352,7 @@ async def _check_sources(executor: Executor, domain: TauDomain) -> None:
     for tool, result in zip(domain.tools, results, strict=True):
         if result.error is not None or result.content != "True":
             cause = result.error or f"it defines no function {tool.name!r}"
-            raise _BrokenSource(f"tau-bench/{domain.name}/codes.json: field {tool.name!r}: does not load: {cause}")
+            raise BrokenTool(f"tau-bench/{domain.name}/codes.json: field {tool.name!r}: does not load: {cause}")
 
 
 # --- scores --------------------------------------------------------------------------------------------------------
