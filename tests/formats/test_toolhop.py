@@ -140,6 +140,12 @@ def test_a_tool_without_sub_question_is_a_distractor():
     assert len(spec.goals) == 1
 
 
+def test_answers_need_not_be_text():
+    """Numbers and lists are written out; a sub-question without an answer is no goal."""
+    spec = from_toolhop_row(row(answer=4, sub_task={MAKER: "", MOTHER: ["Rosa"], LETTERS: 4}))
+    assert [(goal.id, goal.answer.value) for goal in spec.goals] == [("g1", "['Rosa']"), ("g2", 4)]
+
+
 def test_gold_calls_in_python_become_calls():
     """Positional and named arguments; each call belongs to the function at its place."""
     gold = ["find_maker('Ostra Tower')", "find_mother('Ana Bel', source='all')", "count_letters(word='Rosa')"]
@@ -168,8 +174,8 @@ def test_gold_calls_that_cannot_be_read_are_left_out(gold):
         ({"question": ...}, "field 'question': found nothing, expected some text"),
         ({"answer": " "}, "field 'answer'"),
         ({"sub_task": []}, "field 'sub_task': found [], expected an object"),
-        ({"sub_task": {"else?": "4"}}, "field 'tools': found no tool of a sub-question"),
-        ({"sub_task": {MAKER: None}}, f"field 'sub_task.{MAKER}'"),
+        ({"sub_task": {"else?": "4"}}, "field 'tools': found none that answers a sub-question"),
+        ({"sub_task": {MAKER: None, MOTHER: " "}}, "field 'tools': found none that answers a sub-question"),
         ({"tools": {MAKER: {"description": "x"}}}, f"field 'tools.{MAKER}'"),
         ({"tools": {MAKER: "find_maker"}}, f"field 'tools.{MAKER}': found 'find_maker'"),
         ({"functions": SOURCES[1:]}, "field 'functions': found no function 'find_maker'"),

@@ -5,8 +5,8 @@ One row, in a JSON array or a line of JSONL, has `question`, `answer`, `sub_task
 copies hold the inner fields as text, in JSON or as Python literals; some have `gold_calls`, one Python call a function.
 Text is only ever parsed, as JSON or by `ast.literal_eval`.
 
-A goal is a sub-question with its tool and answer. Which goals need which others is not told (`toolfoundry prove` finds
-it); the steps show as their needs the earlier steps whose answers their questions quote.
+A goal is a sub-question with its tool and answer; without an answer it is none. Which goals need which others is not
+told (`toolfoundry prove` finds it); the steps show as their needs the earlier steps whose answers their questions quote.
 
 Where documents of a row share a name, the second gets `_2` in document and source: each is then a tool of its own. (The
 release looks code up by name and reaches one of them.) Each is paired with the function of its name whose parameters
@@ -124,14 +124,15 @@ def from_toolhop_row(row: object, *, mode: Mode = "free", location: str | None =
     goals: list[Goal] = []
     steps: list[SubQuestion] = []
     for hop in hops:
-        if hop.question not in answers:  # a tool beside the way: a distractor
+        golden = answers.get(hop.question)
+        if golden is None or not (text := str(golden).strip()):  # offered all the same, as a distractor is
             continue
-        wanted = infer(_text(answers[hop.question], f"sub_task.{hop.question[:60]}"))
+        wanted = infer(text)
         needs = tuple(step.id for step in steps if holds(step.answer, hop.question))
         goals.append(Goal(id=f"g{len(goals) + 1}", tool=hop.tool.name, answer=wanted, needs=None, echo_ok=None))
         steps.append(SubQuestion(id=goals[-1].id, question=hop.question, answer=wanted, needs=needs))
     if not goals:
-        raise RecordError(field="tools", found="no tool of a sub-question", expected="at least one key of 'sub_task'")
+        raise RecordError(field="tools", found="none that answers a sub-question", expected="at least one")
     gold_calls, changes = _gold_calls(fields, hops, {step.question: step.id for step in steps})
     try:
         return EnvSpec.create(
