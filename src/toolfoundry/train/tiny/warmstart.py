@@ -185,6 +185,7 @@ def publish(final: Path, folder: Path, recipe: WarmStart, measured: Summary | No
     """Writes a trained policy as a warm start: what it was made from, and what it scores, stand beside it."""
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(final, folder)
+    (folder / "model.safetensors").chmod(0o644)  # its library writes it for the owner alone
     about = {
         "vocabulary": vocabulary_hash(build_tokenizer()),
         "weights": hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()[:16],
