@@ -6,7 +6,7 @@ copies hold the inner fields as text, in JSON or as Python literals; some have `
 Text is only ever parsed, as JSON or by `ast.literal_eval`.
 
 A goal is a sub-question with its tool and answer; without an answer it is none. Which goals need which others is not
-told (`toolfoundry prove` finds it); the steps show as their needs the earlier steps whose answers their questions quote.
+told (`toolfoundry prove` finds it); a step shows as its needs the earlier steps whose answers its question quotes.
 
 Where documents of a row share a name, the second gets `_2` in document and source: each is then a tool of its own. (The
 release looks code up by name and reaches one of them.) Each is paired with the function of its name whose parameters
