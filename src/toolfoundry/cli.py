@@ -19,6 +19,7 @@ from rich.markup import escape
 
 from toolfoundry import __version__
 from toolfoundry.cli_analyze import analyze_app
+from toolfoundry.cli_bench import bench_build, bench_verify
 from toolfoundry.cli_build import build
 from toolfoundry.cli_compare import compare
 from toolfoundry.cli_evaluate import evaluate
@@ -73,6 +74,10 @@ import_app = typer.Typer(no_args_is_help=True, help="Read other formats into env
 export_app = typer.Typer(no_args_is_help=True, help="Write environments in other formats.", rich_markup_mode="rich")
 app.add_typer(import_app, name="import")
 app.add_typer(export_app, name="export")
+bench_app = typer.Typer(no_args_is_help=True, help="The test suite toolfoundry-bench.", rich_markup_mode="rich")
+app.add_typer(bench_app, name="bench")
+bench_app.command("build", epilog="Example: [cyan]toolfoundry bench build -o bench/[/cyan]")(bench_build)
+bench_app.command("verify", epilog="Example: [cyan]toolfoundry bench verify bench/[/cyan]")(bench_verify)
 app.add_typer(analyze_app, name="analyze")
 
 Kind = Literal["environments", "trajectories", "drafts", "rejects"]
