@@ -534,9 +534,8 @@ def _show(document: _Document, as_json: bool, rule: Rule) -> None:
 
 def _print(shown: Shown) -> None:
     title = f"{shown.title} (percent ± standard error)"
-    table = Table(
-        title=escape(visible(title, 160)), title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False
-    )
+    table = Table(title=escape(visible(title, 160)), title_justify="left", title_style="bold")
+    table.box, table.pad_edge, table.collapse_padding = SIMPLE_HEAD, False, True  # eighty columns suffice
     for index, name in enumerate(shown.header):
         table.add_column(escape(visible(name, 60)), justify="right" if index else "left", no_wrap=bool(index))
     for row in shown.rows:

@@ -97,6 +97,7 @@ async def run_benchmark(
                 return _Outcome(_with_thrown_away(attempt, thrown_away), watched.refused)
             thrown_away.append(attempt)
 
+    finished: set[asyncio.Task[_Outcome]] = set()
     try:
         while True:
             while len(running) < concurrency and (job := next(jobs, None)) is not None:
@@ -104,6 +105,7 @@ async def run_benchmark(
             if not running:
                 return
             finished, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            problem: EndpointError | None = None
             for task in finished:
                 attempt, refused = task.result()
                 yield attempt
@@ -114,11 +116,13 @@ async def run_benchmark(
                 in_a_row = in_a_row + 1 if failed else 0
                 if in_a_row >= _MOST_FAILURES:
                     which = f"the first {in_a_row} attempts" if none_worked else f"{in_a_row} attempts in a row"
-                    raise EndpointError(f"{benchmark.about.name}: {which} failed ({attempt.trajectory.error})")
+                    problem = EndpointError(f"{benchmark.about.name}: {which} failed ({attempt.trajectory.error})")
+            if problem is not None:  # what has ended with it was given out
+                raise problem
     finally:
         for unfinished in running:
             unfinished.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await asyncio.gather(*running, *finished, return_exceptions=True)
 
 
 class _Outcome(NamedTuple):
