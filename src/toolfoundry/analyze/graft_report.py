@@ -68,8 +68,8 @@ def to_markdown(grafts: Grafts, base: str, trained: str, envs: str) -> str:
     lines += [
         "",
         "base + part: the base model with the part of the trained one. trained − part: the trained model with that "
-        "part of the base. Differences with 95% intervals, paired over the environments; shares of the gain with those of "
-        "2,000 resamples of the environments.",
+        "part of the base. Differences with 95% intervals, paired over the environments; shares of the gain with "
+        "those of 2,000 resamples of the environments.",
         "",
     ]
     return "\n".join(lines)

@@ -81,7 +81,7 @@ def _draw(
         wspace=0.03,
     )
     colours = _matplotlib("matplotlib.colors").LinearSegmentedColormap.from_list("changes", _COLOURS)
-    colours.set_bad("#ffffff")
+    colours = colours.with_extremes(bad="white")
     highest = max((c.relative for c in [*inside.values(), *outside.values()] if c.relative), default=0.0)
     highest = highest or 1e-12
     table = [[_percent(inside.get((layer, module))) for layer in range(layers)] for module in rows]
