@@ -19,12 +19,14 @@ from rich.markup import escape
 
 from toolfoundry import __version__
 from toolfoundry.cli_analyze import analyze_app
+from toolfoundry.cli_behaviour import behaviour
 from toolfoundry.cli_bench import bench_build, bench_verify
 from toolfoundry.cli_build import build
 from toolfoundry.cli_compare import compare
 from toolfoundry.cli_evaluate import evaluate
 from toolfoundry.cli_export_verl import export_to_verl
 from toolfoundry.cli_play import rollout, score
+from toolfoundry.cli_report import report
 from toolfoundry.cli_samples import samples
 from toolfoundry.cli_train import train
 from toolfoundry.console import (
@@ -79,6 +81,9 @@ app.add_typer(bench_app, name="bench")
 bench_app.command("build", epilog="Example: [cyan]toolfoundry bench build -o bench/[/cyan]")(bench_build)
 bench_app.command("verify", epilog="Example: [cyan]toolfoundry bench verify bench/[/cyan]")(bench_verify)
 app.add_typer(analyze_app, name="analyze")
+analyze_app.command(
+    epilog="Example: [cyan]toolfoundry analyze behaviour before.jsonl after.jsonl --envs test.jsonl[/cyan]"
+)(behaviour)
 
 Kind = Literal["environments", "trajectories", "drafts", "rejects"]
 
@@ -464,6 +469,9 @@ app.command(epilog="Example: [cyan]toolfoundry samples rollouts.jsonl --envs env
     samples
 )
 app.command(epilog="Example: [cyan]toolfoundry compare before/ after/ -o compared.html[/cyan]")(compare)
+app.command(epilog="Example: [cyan]toolfoundry report before.jsonl after.jsonl --envs test.jsonl -o page.html[/cyan]")(
+    report
+)
 app.command(epilog="Example: [cyan]toolfoundry train grpo train.jsonl --held-out test.jsonl -o run[/cyan]")(train)
 
 

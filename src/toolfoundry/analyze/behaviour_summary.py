@@ -175,6 +175,8 @@ def _change(scenario: str, figure: str, known: Sequence[tuple[str, float, float]
     if found.stderr is not None and found.stderr > 1e-12:
         reach = t_quantile(0.975, found.clusters - 1) * found.stderr
         low, high = found.mean - reach, found.mean + reach
+        if figure in KINDS:  # a difference of shares
+            low, high = max(-1.0, low), min(1.0, high)
         sure = not low <= 0 <= high
     elif found.stderr is not None:
         sure = exact_sign_test([found.mean] * found.clusters) < 0.05

@@ -41,14 +41,14 @@ def is_training_run(path: Path) -> bool:
 
 def read_runs(paths: Sequence[Path]) -> list[Run]:
     """All runs of some files and folders, in their order; those of a training run are before and after, or, where
-    nothing was held out, the first and the last round that it collected.
+    nothing was held out, the first and the last round that it collected; there may be none.
 
     Raises InputError for what holds no attempts, and RecordError for a line that cannot be read.
     """
     runs: list[Run] = []
     for path in paths:
         files = trajectory_files(path)
-        if not files:
+        if not files and not is_training_run(path):
             raise InputError(f"{path}: has no trajectories; expected what `rollout`, `evaluate` or `train` wrote")
         for file in files:
             by_benchmark: dict[str, list[Attempt]] = {}
@@ -58,7 +58,7 @@ def read_runs(paths: Sequence[Path]) -> list[Run]:
                 raise InputError(f"{path}: has no trajectories")
             several = len(by_benchmark) > 1
             for benchmark, attempts in by_benchmark.items():
-                name = _name(path, file) + (f" {benchmark}" if several else "")
+                name = _name(path, file, alone=len(paths) == 1) + (f" {benchmark}" if several else "")
                 runs.append(Run(name, benchmark, attempts))
     return [run._replace(name=name) for run, name in zip(runs, _distinct([run.name for run in runs]), strict=True)]
 
@@ -74,11 +74,11 @@ def trajectory_files(path: Path) -> list[Path]:
     return [file for file in sorted(path.glob("*.jsonl*")) if artifact_of(file) == Attempt.artifact]
 
 
-def _name(path: Path, file: Path) -> str:
+def _name(path: Path, file: Path, *, alone: bool) -> str:
     stem = file.name.removesuffix(".zst").removesuffix(".jsonl")
-    if not path.is_dir():
-        return stem
-    return f"{path.resolve().name} {'round ' if file.parent.name == 'rounds' else ''}{stem}"
+    if path.is_dir() and file.parent != path:
+        stem = f"round {stem}"
+    return stem if alone or not path.is_dir() else f"{path.resolve().name} {stem}"
 
 
 def _distinct(names: Sequence[str]) -> list[str]:
