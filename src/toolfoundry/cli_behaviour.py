@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from toolfoundry.console import SCENARIOS, AsJson, Force, Problems, done_line, err, out, print_json, separate
+from toolfoundry.console import SCENARIOS, AsJson, Force, Problems, done_line, err, number, out, print_json, separate
 from toolfoundry.errors import InputError, OutputError
 from toolfoundry.untrusted import visible
 
@@ -85,17 +85,22 @@ def _print(summary: BehaviourSummary) -> None:
     from toolfoundry.analyze.behaviour import KINDS, MEASURES
     from toolfoundry.analyze.behaviour_summary import mean_text, share_text, short_key
 
+    whole, *scenarios = summary.groups
     table = Table(title=escape(visible(summary.name, 80)), title_justify="left", title_style="bold")
-    table.add_column("share of trajectories (times)")
+    table.add_column("trajectories (times in all)")
     for group in summary.groups:
-        table.add_column(SCENARIOS.get(group.scenario, group.scenario), justify="right")
+        title = SCENARIOS.get(group.scenario, group.scenario)
+        table.add_column(title, justify="right", no_wrap=True)
     table.add_row("n scored", *(str(group.n) for group in summary.groups))
     table.add_row("unscored", *(str(group.unscored) for group in summary.groups), end_section=True)
     for kind, about in KINDS.items():
-        table.add_row(about.title, *(share_text(group.failures[kind]) for group in summary.groups))
+        shares = [group.failures[kind].share.mean for group in scenarios]
+        cells = ["–" if share is None else f"{100 * share:.1f}%" for share in shares]
+        table.add_row(about.title, share_text(whole.failures[kind]), *cells)
     table.add_section()
     for measure, title in MEASURES.items():
-        table.add_row(title, *(mean_text(group.measures[measure]) for group in summary.groups))
+        cells = [number(group.measures[measure].mean, 2) for group in scenarios]
+        table.add_row(title, mean_text(whole.measures[measure]), *cells)
     out.print(table)
     for kind, keys in summary.examples.items():
         line = ", ".join(visible(short_key(key), 80) for key in keys)
@@ -106,8 +111,9 @@ def _print_changes(changed: Sequence[Change]) -> None:
     from toolfoundry.analyze.behaviour_summary import interval, title_of
 
     table = Table(title="after − before", title_justify="left", title_style="bold")
-    for column in ("all scenarios", "before", "after", "difference [95% interval]", "pairs"):
-        table.add_column(column, justify="left" if column == "all scenarios" else "right")
+    table.add_column("all scenarios")
+    for column in ("before", "after", "change [95%]", "pairs"):
+        table.add_column(column, justify="right", no_wrap=True)
     for change in changed:
         if change.scenario == "all" and (change.before or change.after):
             style = "bold" if change.sure else None
