@@ -119,7 +119,7 @@ def test_each_kind(turns, expected):
 
 
 def test_limits():
-    """A rollout that met a limit, and a call that was not executed, are cut off; nothing is said of what would follow."""
+    """A rollout that met a limit, and a call that was not executed, are cut off, whatever would follow."""
     assert kinds(played(FIRST, stop="max_turns")) == [("cut_off", 0, None)]
     refused = ToolResult(call_id="c0", error="limit: at most 0 calls were still to be executed in this turn")
     assert kinds(played(asks(("author_of", "Tides"), results=[refused]), FIRST, SECOND, ANSWER)) == [("cut_off", 0, 0)]
