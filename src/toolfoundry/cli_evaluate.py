@@ -163,9 +163,14 @@ def evaluate(
     loaded = [_load(source, output, limit, user=users, scored=scored) for source in sources]
     prices = _prices(price_in, price_out)
     shown: Rule = rule or ("paper" if suite else "fixed")
+    config: dict[str, JsonValue]
     if rescore:
+        config = {**begun, "tau_scored": scored, "benchmarks": _about_sources(loaded)}
+        _same_run(output, {**begun, "tau_scored": scored}, config)
         changed = sum(_rescore(output, one) for one in loaded)
-        document = _write_results(output, str(begun.get("policy")), begun, loaded, prices)
+        document = _write_results(output, str(begun.get("policy")), config, loaded, prices)
+        counts: dict[str, JsonValue] = {"attempts": document.attempts, "rescored": changed}
+        write_run_file(_artifact(output), command=command_line(), config=config, counts=counts, started=started)
         _show(document, as_json, shown)
         done_line(f"attempts with other scores than before: {changed}; tables written to {output}", Problems())
         return
@@ -193,7 +198,7 @@ def evaluate(
     for one in loaded:
         for item in one.items[:1]:  # what is wrong with the choice of policy is best said before anything is written
             player.start(item.id, item.spec, 0)
-    config: dict[str, JsonValue] = {
+    config = {
         "policy": player.name,
         "seed": seed,
         "samples": samples,
@@ -201,7 +206,7 @@ def evaluate(
         "model": dict(player.config),
         "user": None if users is None else {"name": users.name, **users.config},
         "tau_scored": scored,
-        "benchmarks": {one.source.name: _about_source(one.source) for one in loaded},
+        "benchmarks": _about_sources(loaded),
     }
     _same_run(output, begun, config)
     output.mkdir(parents=True, exist_ok=True)
@@ -275,8 +280,12 @@ def _load(source: Source, output: Path, limit: int | None, **options: Any) -> _L
     return _Loaded(source, benchmark, spread(benchmark.items(), limit))
 
 
-def _about_source(source: Source) -> dict[str, JsonValue]:
-    return {"kind": source.kind, "path": str(source.path.resolve()), "sha256": _sha256(source.path)}
+def _about_sources(loaded: Sequence[_Loaded]) -> dict[str, JsonValue]:
+    """What the run file says of each benchmark."""
+    return {
+        source.name: {"kind": source.kind, "path": str(source.path.resolve()), "sha256": _sha256(source.path)}
+        for source, _, _ in loaded
+    }
 
 
 def _sha256(path: Path) -> str:
@@ -448,6 +457,10 @@ class _Document(NamedTuple):
     row: dict[Rule, dict[str, Cell | None]] | None
     settings: Mapping[str, JsonValue]
 
+    @property
+    def attempts(self) -> int:
+        return sum(by_rule["fixed"].overall.n for by_rule in self.results.values())
+
     def as_json(self) -> dict[str, Any]:
         def plain(cells: Mapping[str, Cell | None]) -> dict[str, Any]:
             return {name: None if cell is None else cell.model_dump(mode="json") for name, cell in cells.items()}
@@ -551,7 +564,7 @@ def _complain(document: _Document, output: Path) -> None:
         return
     causes = [cause for result in results for cause in result.failures]
     text = (
-        f"{unscored} of {sum(result.overall.n for result in results)} attempts are unscored ({causes[0]}); they count "
+        f"{unscored} of {document.attempts} attempts are unscored ({causes[0]}); they count "
         f"in no mean. --resume makes them again ({output})"
     )
     raise EndpointError(text) if any(cause.startswith("EndpointError") for cause in causes) else FoundryError(text)

@@ -324,6 +324,9 @@ def test_scoring_anew_needs_no_model(run, envs, tmp_path):
     with RecordWriter(played, Attempt, "overwrite") as writer:
         for index, attempt in enumerate(attempts):
             writer.write(attempt.model_copy(update={"scores": {}}) if index < 2 else attempt)
+    other = environments(tmp_path / "other.jsonl", 2)
+    code, _, err = run("evaluate", "-o", folder, "--rescore", "--benchmark", f"own={other}")
+    assert (code, "was begun with sha256 of own" in err) == (3, True)
     code, _, err = run("evaluate", "-o", folder, "--rescore")
     assert code == 0, err
     assert "attempts with other scores than before: 2" in err
