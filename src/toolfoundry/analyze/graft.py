@@ -138,7 +138,7 @@ def parse_part(text: str) -> Part:
     if unknown := [name for name in names if name not in _GROUPS]:
         expected = f"{', '.join(list(_GROUPS)[:-1])} or {list(_GROUPS)[-1]}"
         raise InputError(f"part {text!r}: found module {unknown[0]!r}, expected {expected}")
-    chosen = frozenset(module for name in names for module in _GROUPS[name])
+    chosen: frozenset[Module] = frozenset(module for name in names for module in _GROUPS[name])
     if not colon or layers in ("all", *_THIRDS):
         return Part(text, chosen, layers or "all")
     first, dash, last = layers.partition("-")

@@ -31,6 +31,8 @@ TITLES: dict[Module, str] = {
     "head": "head",
     "other": "other",
 }
+_Inside = dict[tuple[int, Module], Change]
+
 _INK, _FAINT, _BAR = "#2b2f36", "#d5d9e0", "#7d8794"
 _COLOURS = ("#f6f7fb", "#c9d8ee", "#7fa6d6", "#3b6fb6", "#1f3f78", "#0d1b3a")
 _MAX_WRITTEN = 12
@@ -40,9 +42,9 @@ _MAX_WRITTEN = 12
 def save_heat_map(changes: ParameterChanges, folder: Path) -> list[Path]:
     """Writes parameters.svg and parameters.png. Raises MissingExtra without the extra `plots`."""
     require_extra("plots", "matplotlib", "the heat map")
-    inside = {(cell.layer, cell.module): cell.change for cell in changes.cells if cell.layer is not None}
-    outside = {cell.module: cell.change for cell in changes.cells if cell.layer is None}
-    rows = [module for module in MODULES if any(found == module for _, found in inside)]
+    inside: _Inside = {(cell.layer, cell.module): cell.change for cell in changes.cells if cell.layer is not None}
+    outside: dict[Module, Change] = {cell.module: cell.change for cell in changes.cells if cell.layer is None}
+    rows: list[Module] = [module for module in MODULES if any(found == module for _, found in inside)]
     style = {"font.family": "sans-serif", "font.size": 9, "text.color": _INK, "svg.fonttype": "none"}
     with _matplotlib().rc_context({**style, "text.parse_math": False, "svg.hashsalt": "toolfoundry"}):
         figure = _draw(changes, rows, inside, outside)
@@ -55,7 +57,7 @@ def save_heat_map(changes: ParameterChanges, folder: Path) -> list[Path]:
 def _draw(
     changes: ParameterChanges,
     rows: list[Module],
-    inside: dict[tuple[int | None, Module], Change],
+    inside: _Inside,
     outside: dict[Module, Change],
 ) -> Any:
     layers = max(1, changes.layers)

@@ -155,7 +155,13 @@ class _Sums(NamedTuple):
     absolute: float = 0.0
 
     def __add__(self, other: _Sums) -> _Sums:  # type: ignore[override] (sums, not a longer tuple)
-        return _Sums(*(a + b for a, b in zip(self, other, strict=True)))
+        return _Sums(
+            self.elements + other.elements,
+            self.changed + other.changed,
+            self.before + other.before,
+            self.squared + other.squared,
+            self.absolute + other.absolute,
+        )
 
     def change(self, total: float) -> Change:
         """As figures; `total`: the squared change of the whole model."""
@@ -200,14 +206,17 @@ def compare_checkpoints(
     by_place: dict[Place, _Sums] = {}
     for name, place in places.items():
         by_place[place] = by_place.get(place, _Sums()) + sums[name]
-    by_module = {module: _add(s for p, s in by_place.items() if p.module == module) for module in MODULES}
+    by_module: dict[Module, _Sums] = {
+        module: _add(s for p, s in by_place.items() if p.module == module) for module in MODULES
+    }
+    modules: dict[Module, Change] = {m: one.change(total) for m, one in by_module.items() if one.elements}
     layers = 1 + max((place.layer for place in by_place if place.layer is not None), default=-1)
     ordered = sorted(by_place, key=lambda p: (p.layer is None, p.layer or 0, MODULES.index(p.module)))
     return ParameterChanges(
         notes=pair.notes,
         layers=layers,
         total=_add(sums.values()).change(total),
-        modules={module: one.change(total) for module, one in by_module.items() if one.elements},
+        modules=modules,
         cells=tuple(Cell(layer=p.layer, module=p.module, change=by_place[p].change(total)) for p in ordered),
         parts=tuple(
             Part(layer=layer, part=part, change=one.change(total))
