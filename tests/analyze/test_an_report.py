@@ -449,6 +449,35 @@ def test_in_a_browser(hostile_page):
     assert ["open" in talk for talk in talks[:3]] == [False, True, False]
 
 
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_the_filter_in_a_browser(tmp_path, two):
+    """Choices narrow the list together, the count says how many are left, and a link to one that is hidden shows it."""
+    _, _, text = page_of(tmp_path, two[0], two[1])
+    driver = """<script>
+      const set = (name, value) => { const one = document.querySelector("[name=" + name + "]"); one.value = value;
+        one.dispatchEvent(new Event("input", {bubbles: true})); };
+      const counts = () => document.getElementById("count").textContent;
+      const seen = [];
+      for (const [name, value] of [["run", "0"], ["score", "part"], ["text", "nowhere"], ["text", "TIDES"],
+          ["kind", "gave_up"], ["kind", "premature_answer"], ["group", "0"], ["score", "unscored"]]) {
+        set(name, value); seen.push(name + " " + counts()); }
+      location.hash = "#t4";
+      setTimeout(() => { seen.push("link " + counts() + " " + document.getElementById("t4").open);
+        document.title = seen.join("; "); }, 500);
+    </script></body>"""
+    policy = re.search(r"<meta http-equiv[^>]*>", text)
+    assert policy is not None
+    driven = tmp_path / "driven.html"
+    driven.write_text(text.replace(policy[0], "").replace("</body>", driver), encoding="utf-8")
+    title = re.search(r"<title>(.*?)</title>", rendered(driven), re.DOTALL)
+    assert title is not None
+    assert title[1].split("; ") == [
+        *("run 4 of 8", "score 2 of 8", "text 0 of 8", "text 2 of 8"),
+        *("kind 0 of 8", "kind 2 of 8", "group 2 of 8", "score 0 of 8"),
+        "link 8 of 8 true",
+    ]
+
+
 # --- wrong input -----------------------------------------------------------------------------------------------------
 
 

@@ -27,7 +27,6 @@ from toolfoundry.analyze.behaviour_summary import (
     changes,
     examples,
     mean_text,
-    share_text,
     short_key,
     summarise_behaviour,
 )
@@ -189,7 +188,6 @@ def _fitting(
             total=total,
             passage=functools.partial(page.passage, max_chars=longest),
             longest=longest,
-            share_text=share_text,
             mean_text=mean_text,
             short_key=short_key,
             version=__version__,
