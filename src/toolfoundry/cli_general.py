@@ -8,6 +8,7 @@ from typing import Annotated
 
 import orjson
 import typer
+from pydantic import JsonValue
 from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
@@ -68,7 +69,13 @@ def general(
         raise OutputError(f"{place} exists; --force replaces it")
     started = time.time()
     found = run(chosen, names, limit=limit, include=include, seed=seed)
-    settings = {"tasks": names, "limit": limit, "seed": seed, "thinking": thinking, "chat_template": chosen.chat}
+    settings: dict[str, JsonValue] = {
+        "tasks": [*names],
+        "limit": limit,
+        "seed": seed,
+        "thinking": thinking,
+        "chat_template": chosen.chat,
+    }
     document = {
         "toolfoundry": "evaluation",
         "schema_version": SCHEMA_VERSION,
