@@ -349,6 +349,19 @@ def test_changes_are_paired():
     assert ("all", "corrected") not in found  # there was no error to recover from
 
 
+def test_markdown_of_two_runs():
+    """A table for each run, and one for each scenario of what changed, under a heading that says so."""
+    before, after = many(*[DOUBLE] * 8), many(*[GOLD] * 8)
+    runs = [summarise_behaviour("a", before), summarise_behaviour("b", after)]
+    text = markdown(runs, changes(before, after))
+    assert [line for line in text.splitlines() if line.startswith("#")] == [
+        *("# Behaviour", "## `a`", "## `b`", "## Change: all", "## Change: multi hop"),
+    ]
+    change = text[text.index("## Change: all") :]
+    assert "| redundant call | 1.000 | 0.000 | **-1.000** | 8 |" in change
+    assert "malformed" not in change
+
+
 def test_markdown_escapes_names():
     """A name with a pipe, a backtick or an escape does not break the table."""
     text = markdown([summarise_behaviour("a|b`\x1b[31m", many(EARLY))])

@@ -199,7 +199,7 @@ def _change(scenario: str, figure: str, known: Sequence[tuple[str, float, float]
 
 def markdown(summaries: Sequence[BehaviourSummary], changed: Sequence[Change] = ()) -> str:
     """Tables of one or two sets, and of what changed between them; names and keys as code."""
-    parts: list[str] = ["# Behaviour"]
+    parts: list[str] = ["# Behaviour", ""]
     for summary in summaries:
         names = [group.scenario.replace("_", " ") for group in summary.groups]
         parts += [f"## {_code(summary.name)}", ""]
@@ -222,6 +222,7 @@ def markdown(summaries: Sequence[BehaviourSummary], changed: Sequence[Change] = 
             for change in changed
             if change.scenario == scenario and (change.before or change.after)
         ]
+        parts += [f"## Change: {scenario.replace('_', ' ')}", "", "What was 0 both times is left out.", ""]
         parts += [*_table(["", "before", "after", "difference [95% interval]", "pairs"], rows), ""]
     return "\n".join(parts).rstrip() + "\n"
 
