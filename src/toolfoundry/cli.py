@@ -117,7 +117,7 @@ def main() -> None:
         sys.exit(0)
     except SystemExit as end:
         if end.code == 130:  # typer's word for Ctrl-C
-            err.print("interrupted; what was written is whole (build, rollout, prove and train go on with --resume)")
+            err.print("interrupted; what was written is whole (most commands go on with --resume)")
         raise
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""

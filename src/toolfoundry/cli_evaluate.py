@@ -72,7 +72,7 @@ class _Loaded(NamedTuple):
 
     @property
     def groups(self) -> list[str]:
-        return list(dict.fromkeys(item.group for item in self.items))
+        return list(dict.fromkeys(item.group for item in self.benchmark.items()))
 
 
 def evaluate(
