@@ -2,5 +2,5 @@
 
 benchmark = own.load(path)                                      items and how each is played and scored
 async for attempt in run_benchmark(benchmark, player, sandbox)  one record for each try, kept in a file
-result = summarise_attempts(benchmark.about, attempts)          means, standard errors, what was unscored
+result = summarise_attempts(benchmark.about, attempts, "fixed") means, standard errors, what was unscored
 """
