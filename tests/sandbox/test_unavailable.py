@@ -95,3 +95,14 @@ def test_nothing_is_left_after_a_refusal(monkeypatch):
     with pytest.raises(SandboxUnavailable):
         refusal()
     assert sorted(path.name for path in Path("/proc/self/fd").iterdir()) == before
+
+
+def test_a_machine_that_is_too_busy_is_not_the_tools_fault(monkeypatch):
+    """Where no worker comes up in time, the call is not answered `killed`, for which a model would be graded."""
+    with Sandbox() as box:
+        assert box.call(SOURCE, "f", {}).content == "1"
+        monkeypatch.setattr(process, "HELLO_S", 0.0)
+        with pytest.raises(SandboxError, match="no worker came up within 0 s: the machine is too busy"):
+            box.call(SOURCE.replace("1", "2"), "f", {})
+        monkeypatch.undo()
+        assert box.call(SOURCE, "f", {}).content == "1"

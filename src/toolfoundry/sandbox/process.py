@@ -164,7 +164,8 @@ def _pass(channel: socket.socket, message: bytes, descriptors: list[int], gone: 
             socket.send_fds(channel, [message], descriptors)
         except BlockingIOError:  # many requests at once; an event loop watches a descriptor for one waiter only
             if time.monotonic() > end:
-                raise Lost("killed", "the process that makes workers does not answer") from None
+                what = "the process that makes workers has not answered"
+                raise SandboxError(f"{what} for {HELLO_S:.0f} s: the machine is too busy") from None
             yield Ready(-1, PAUSE_S)
         except OSError as error:
             raise Lost("killed", gone or f"the process that makes workers is gone ({error.strerror})") from None
@@ -243,7 +244,8 @@ class Worker:
 
     def greet(self) -> Steps[None]:
         if not (yield Ready(self.sock.fileno(), HELLO_S)):
-            raise Lost("killed", "no worker came up in time")
+            # Loading is only compiling, and its CPU time is limited: the source cannot be what this waits for.
+            raise SandboxError(f"no worker came up within {HELLO_S:.0f} s: the machine is too busy")
         try:
             message, descriptors, _, _ = socket.recv_fds(self.sock, 8, 1)
         except OSError:
