@@ -51,7 +51,7 @@ from toolfoundry.evaluate.suite import PAPER_COLUMNS, Source, load_benchmark, pa
 from toolfoundry.evaluate.suite import suite as paper_suite
 from toolfoundry.evaluate.tables import Shown, effort_line, markdown, paper_table, pass_table, score_table
 from toolfoundry.policies.scripted import SCRIPTED
-from toolfoundry.store import SCHEMA_VERSION, RecordWriter, WriteMode, read, run_file, write_run_file
+from toolfoundry.store import SCHEMA_VERSION, RecordWriter, WriteMode, read, replace_file, run_file, write_run_file
 from toolfoundry.untrusted import visible
 
 if TYPE_CHECKING:
@@ -506,8 +506,8 @@ def _write_results(
         row = {rule: paper_row({name: results[name][rule] for name in names}) for rule in RULES}
     settings = {name: _settled(value) for name, value in config.items() if name != "benchmarks"}
     document = _Document(model, results, row, settings)
-    _write(output / "results.json", orjson.dumps(document.as_json(), option=orjson.OPT_INDENT_2) + b"\n")
-    _write(output / "results.md", markdown(model, results, row).encode())
+    replace_file(output / "results.json", orjson.dumps(document.as_json(), option=orjson.OPT_INDENT_2) + b"\n")
+    replace_file(output / "results.md", markdown(model, results, row).encode())
     return document
 
 
@@ -516,15 +516,6 @@ def _settled(value: JsonValue) -> JsonValue:
     if isinstance(value, dict):
         return {name: part for name, part in value.items() if name not in _FREE}
     return value
-
-
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def _show(document: _Document, as_json: bool, rule: Rule) -> None:

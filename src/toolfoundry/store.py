@@ -49,6 +49,7 @@ __all__ = [
     "json_schema",
     "load_record",
     "read",
+    "replace_file",
     "run_file",
     "write_run_file",
 ]
@@ -362,13 +363,18 @@ def write_run_file(
         "platform": f"{sys.platform}-{platform.machine()}",
         "packages": about_packages("toolfoundry", "pydantic", "orjson", "jsonschema-rs", "openai", "zstandard"),
     }
+    replace_file(path, orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")
+    return path
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Writes beside and renames, so that the file is there whole or as it was. Raises OutputError."""
     temporary = path.with_name(path.name + ".tmp")
     try:
-        temporary.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")
+        temporary.write_bytes(data)
         temporary.replace(path)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
-    return path
 
 
 def about_packages(*names: str) -> dict[str, JsonValue]:

@@ -42,7 +42,7 @@ from toolfoundry.train.config import TrainConfig
 from toolfoundry.train.loop import Optimizer, imitate, shuffled_batches
 from toolfoundry.train.play import Clock, Table
 from toolfoundry.train.rounds import Learner, OnStep, Row, pad_id, train_rounds
-from toolfoundry.train.run_folder import RunFolder, State, replace_file
+from toolfoundry.train.run_folder import RunFolder, State
 from toolfoundry.types import EnvSpec, Limits, Trajectory
 
 __all__ = ["TINY", "Outcome", "Progress", "evaluate", "load_start", "table_of", "train"]
@@ -244,7 +244,7 @@ def _play(
     """The held-out environments, greedily; trajectories and summary go into the folder as `when`."""
     if not held_out:
         return None
-    from toolfoundry.store import RecordWriter
+    from toolfoundry.store import RecordWriter, replace_file
 
     progress.on_part(f"playing {len(held_out)} held-out environments")
     trajectories = evaluate(table_of(config, policy, sandbox), held_out, seed=config.seed)

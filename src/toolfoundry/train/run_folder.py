@@ -28,11 +28,12 @@ from safetensors.torch import load_file, save_file
 from transformers.utils import logging
 
 from toolfoundry.errors import FoundryError, InputError, OutputError, RecordError, invalid_field
+from toolfoundry.store import replace_file
 from toolfoundry.train.config import TrainConfig
 from toolfoundry.train.loop import Optimizer
 from toolfoundry.types import Record
 
-__all__ = ["RunFolder", "State", "replace_file"]
+__all__ = ["RunFolder", "State"]
 
 RESUMABLE = {"rounds", "max_steps", "save_every", "keep_checkpoints", "report_to"}
 """What may differ between a run and its continuation."""
@@ -235,13 +236,3 @@ def _save(model: Any, tokenizer: Any, folder: Path) -> None:
     finally:
         if bars:
             logging.enable_progress_bar()
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """Writes beside and renames, so that the file is there whole or as it was. Raises OutputError."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
