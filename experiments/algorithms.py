@@ -1,6 +1,6 @@
 """Algorithms and modes, with SFT of the same compute beside them.
 
-    python experiments/algorithms.py [--seeds 0 1 2] [--out experiments/out]
+    python experiments/algorithms.py [--seeds 0 1 2] [--rl-steps N] [--out experiments/out]
 
 GRPO, Dr. GRPO, REINFORCE++ and REINFORCE++-baseline on prefixes; GRPO and REINFORCE++-baseline on whole episodes, with
 and without turn rewards; dynamic sampling and pass rates. Same warm starts, same number of steps.

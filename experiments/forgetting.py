@@ -1,6 +1,6 @@
 """Is anything lost? Plain text and a task without tools, before and after reinforcement learning.
 
-    python experiments/forgetting.py [--seeds 0 1 2] [--out experiments/out]
+    python experiments/forgetting.py [--seeds 0 1 2] [--rl-steps N] [--out experiments/out]
 
 The warm start has also learnt sentences about invented names, and to repeat names (`toolfoundry.train.tiny.plain`).
 """

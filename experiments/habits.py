@@ -1,6 +1,6 @@
 """How much bad habit may a start have? Starts and what GRPO makes of them, with paired differences by scenario.
 
-    python experiments/habits.py [--seeds 0 1 2] [--redundant 0.7] [--curt 0.6] [--steps 2500] [--rl-steps 300]
+    python experiments/habits.py [--seeds 0 1 2] [--redundant 0.7] [--curt 0.6] [--steps 2500] [--rl-steps 200]
 
 `--redundant` is the share of episodes whose calls are made twice, `--curt` that of lists which are cut short.
 """
@@ -24,16 +24,14 @@ def main() -> None:
     parser.add_argument("--redundant", type=float, default=WARM_START.habits.redundant)
     parser.add_argument("--curt", type=float, default=WARM_START.habits.curt)
     parser.add_argument("--steps", type=int, default=WARM_START.steps, help="of imitation")
-    parser.add_argument("--rl-steps", type=int, default=300)
     lab, seeds = opened(__doc__, parser)
     given = parser.parse_args()
     habits = Habits(redundant=given.redundant, curt=given.curt)
-    tests = {SET: lab.test_sets()[SET]}
     for seed in seeds:
         recipe = WARM_START.model_copy(update={"seed": seed, "habits": habits, "steps": given.steps})
         start = lab.warm_start(recipe)
-        run = lab.reinforce("GRPO", start, seed=seed, algorithm="grpo", max_steps=given.rl_steps)
-        before, after = (lab.measure(model, sets=tests)[SET] for model in (start, run / "final"))
+        run = lab.reinforce("GRPO", start, seed=seed, algorithm="grpo")
+        before, after = (lab.measure(model)[SET] for model in (start, run / "final"))
         print(f"\n## seed {seed}")
         results: dict[str, list[dict[str, list[Item]]]] = {"warm start": [{SET: before}], "GRPO": [{SET: after}]}
         table_of_arms(results, "warm start", {"warm start": [cpu_seconds(start.parent)], "GRPO": [cpu_seconds(run)]})

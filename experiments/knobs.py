@@ -1,6 +1,6 @@
 """Complexity: trained with and without, tested on the harder set.
 
-    python experiments/knobs.py [--seeds 0 1 2] [--out experiments/out]
+    python experiments/knobs.py [--seeds 0 1 2] [--rl-steps N] [--out experiments/out]
 
 The knobs of stage 4 that the `tiny` profile follows: the number of distractors (toolset extension), the share of them
 that resemble a gold tool, and, beside stage 4, more sub-questions. For each, GRPO from the same warm start on

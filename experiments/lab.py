@@ -64,9 +64,10 @@ def say(text: str) -> None:
 
 @dataclass
 class Lab:
-    """The folder of all artifacts, and how large the sets are."""
+    """The folder of all artifacts, how long a policy is reinforced, and how large the sets are."""
 
     folder: Path
+    rl_steps: int
     train_environments: int = 3000
     test_environments: int = 420
 
@@ -87,12 +88,13 @@ class Lab:
                 say(f"building {count} environments ({split}, seed {seed})")
             return build_set(path, count, seed, split, profile=profile, jobs=1)  # type: ignore[arg-type]
 
-    def test_sets(self) -> dict[str, list[EnvSpec]]:
-        """New names and new relations of known words; and relations whose words were never seen."""
-        return {
-            "new relations": self.environments(self.test_environments, 2001, "test"),
-            "new words": self.environments(self.test_environments // 2, 2002, "test", "unfamiliar", hold_out=()),
-        }
+    def new_relations(self) -> dict[str, list[EnvSpec]]:
+        """The test set: new names, and new relations of known words."""
+        return {"new relations": self.environments(self.test_environments, 2001, "test")}
+
+    def new_words(self) -> dict[str, list[EnvSpec]]:
+        """Relations whose words were never seen."""
+        return {"new words": self.environments(self.test_environments // 2, 2002, "test", "unfamiliar", hold_out=())}
 
     # --- policies -----------------------------------------------------------------------------------------------------
 
@@ -111,7 +113,7 @@ class Lab:
         self, label: str, start: Path, *, seed: int, specs: Sequence[EnvSpec] | None = None, **settings: Any
     ) -> Path:
         """The folder of a run from a start, by the preset `tiny` with these settings."""
-        config = load_preset("tiny", model=str(start), seed=seed, **settings)
+        config = load_preset("tiny", **{"model": str(start), "seed": seed, "max_steps": self.rl_steps, **settings})
         chosen = list(specs) if specs is not None else self.environments(self.train_environments, 1000 + seed)
         name = f"{label}-{seed}-{key_of(config.model_dump(mode='json'), [spec.id for spec in chosen])}"
         folder = self.folder / "runs" / name
@@ -131,10 +133,10 @@ class Lab:
         sets: Mapping[str, Sequence[EnvSpec]] | None = None,
         **settings: Any,
     ) -> dict[str, list[Item]]:
-        """The results on each test set."""
+        """The results on each test set; by default on new relations."""
         config: TrainConfig = load_preset("tiny", model=str(model), **settings)
         results: dict[str, list[Item]] = {}
-        for title, specs in (sets or self.test_sets()).items():
+        for title, specs in (sets or self.new_relations()).items():
             name = key_of(
                 title,
                 [spec.id for spec in specs],
@@ -174,14 +176,17 @@ class Lab:
             yield
 
 
-def opened(about: str | None, parser: argparse.ArgumentParser | None = None) -> tuple[Lab, list[int]]:
+def opened(
+    about: str | None, parser: argparse.ArgumentParser | None = None, *, rl_steps: int = 200
+) -> tuple[Lab, list[int]]:
     """The lab and the seeds that the command line names; `parser` for an experiment with options of its own."""
     parser = parser or argparse.ArgumentParser()
     parser.description = (about or "").splitlines()[0]
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
+    parser.add_argument("--rl-steps", type=int, default=rl_steps, help="of reinforcement learning")
     parser.add_argument("--out", type=Path, default=Path("experiments/out"))
     arguments = parser.parse_args()
-    return Lab(arguments.out), arguments.seeds
+    return Lab(arguments.out, arguments.rl_steps), arguments.seeds
 
 
 def _progress(name: str) -> Progress:

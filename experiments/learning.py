@@ -1,6 +1,6 @@
 """Does the verifiable reward teach, and what does it cost? The main table.
 
-    python experiments/learning.py [--seeds 0 1 2] [--out experiments/out]
+    python experiments/learning.py [--seeds 0 1 2] [--rl-steps N] [--out experiments/out]
 
 From one warm start a seed (imitation of demonstrations with bad habits), trained further in these ways, and measured on
 new names and new relations:
@@ -31,15 +31,14 @@ ARMS = {
 
 
 def main() -> None:
-    lab, seeds = opened(__doc__)
+    lab, seeds = opened(__doc__, rl_steps=600)
     results: dict[str, list[dict[str, list[Item]]]] = {}
     at_one: dict[str, list[dict[str, list[Item]]]] = {}
     seconds: dict[str, list[float]] = {}
 
     def measure(name: str, model: Path, cpu: float) -> None:
-        results.setdefault(name, []).append(lab.measure(model))
-        hot = lab.measure(model, temperature=1.0, sets={"new relations": lab.test_sets()["new relations"]})
-        at_one.setdefault(name, []).append(hot)
+        results.setdefault(name, []).append(lab.measure(model, sets=lab.new_relations() | lab.new_words()))
+        at_one.setdefault(name, []).append(lab.measure(model, temperature=1.0))
         seconds.setdefault(name, []).append(cpu)
 
     for seed in seeds:

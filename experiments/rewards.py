@@ -1,6 +1,6 @@
 """What does each reward design teach, and what does it break?
 
-    python experiments/rewards.py [--seeds 0 1 2] [--out experiments/out]
+    python experiments/rewards.py [--seeds 0 1 2] [--rl-steps N] [--out experiments/out]
 
 GRPO from the same warm starts with the paper's four designs (Ye et al. 2025, the reward ablation: f1, pr, rate and
 precision, as released) and with `frontier`; all measured in the same strict way on new names and new relations.

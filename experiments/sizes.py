@@ -1,6 +1,6 @@
 """Three sizes of the policy, and thinking before the call or not: the paper's scales and inference modes, in small.
 
-python experiments/sizes.py [--seeds 0 1 2] [--out experiments/out]
+python experiments/sizes.py [--seeds 0 1 2] [--rl-steps N] [--out experiments/out]
 """
 
 # pyright: basic
