@@ -1,11 +1,8 @@
 """The one loop: policy x environment -> trajectory.
 
-    conversation = opening
-    until a limit or the last turn:
-        completion = policy(conversation, tools)
-        step = environment.step(completion.message)        # runs the calls in the sandbox
-        turn = (completion, results, notice, reward)       # graded by the one reward function
-        conversation += message + results
+    until the last turn or a limit:
+        completion = policy(episode.messages, episode.tools)
+        episode.take(completion)                           # runs the calls in the sandbox, grades and records them
 
 `run_rollout` plays one and never raises for it: an infrastructure failure becomes a trajectory with `stop` "error"
 and its cause, which is never scored. `run_rollouts` plays many at once, in a bounded number of tasks.
@@ -18,11 +15,11 @@ import time
 from collections.abc import AsyncGenerator, Callable, Iterable
 from typing import NamedTuple
 
-from toolfoundry.environment import Environment, Executor
+from toolfoundry.environment import Executor
+from toolfoundry.episode import Episode
 from toolfoundry.errors import ContextFull
 from toolfoundry.policies import Policy
-from toolfoundry.reward import grade_turn
-from toolfoundry.types import Completion, EnvSpec, Limits, Message, Preset, StopReason, Trajectory, Turn
+from toolfoundry.types import EnvSpec, Limits, Preset, Trajectory
 
 __all__ = ["Job", "run_rollout", "run_rollouts"]
 
@@ -51,68 +48,27 @@ async def run_rollout(
     preset: Preset = "frontier",
 ) -> Trajectory:
     """Plays one episode. `name` and `sample` say in the record who played and which repetition this is."""
-    task = spec.task
     started = time.monotonic()
-    unsolved = tuple(goal.id for goal in task.goals)
-    credited: frozenset[str] = frozenset()
-    turns: list[Turn] = []
-    stop: StopReason = "error"
-    error: str | None = None
-    calls = tokens = 0
-    with Environment(spec, executor, limits, seed=sample) as environment:
-        prompt, tools = environment.start()
-        messages: list[Message] = list(prompt)
+    with Episode(spec, executor, limits, policy=name, sample=sample, preset=preset) as episode:
         try:
-            while True:
+            while episode.stop is None:
                 async with asyncio.timeout(_remaining(limits, started)):
-                    completion = await policy(tuple(messages), tools)
-                    message = completion.message
-                    step = await environment.step(message)
-                graded = grade_turn(
-                    task.goals,
-                    unsolved,
-                    message,
-                    step.results,
-                    task.answer,
-                    preset,
-                    credited=credited,
-                    tagged=task.tagged,
-                    calls_per_turn=limits.calls_per_turn,
-                )
-                unsolved, credited = graded.unsolved_ids, graded.credited
-                turns.append(
-                    Turn(completion=completion, results=step.results, notice=step.notice, reward=graded.reward)
-                )
-                messages += [message, *step.messages]
-                calls += len(message.tool_calls)
-                tokens += _tokens(completion)
-                if step.done:
-                    stop = "length" if message.faults else "answered"
-                    break
-                if (reached := _limit_reached(limits, started, len(turns), calls, tokens)) is not None:
-                    stop = reached
-                    break
+                    completion = await policy(episode.messages, episode.tools)
+                    await episode.take(completion)
+                if (left := _remaining(limits, started)) is not None and left <= 0:
+                    episode.end("max_time")
         except ContextFull as full:  # what was played counts; where nothing could be, there is nothing to score
-            stop, error = ("length", None) if turns else ("error", _cause(full))
+            stop, error = ("length", None) if episode.turns else ("error", _cause(full))
+            episode.end(stop, error)
         except TimeoutError as failure:
             # Only a deadline of ours is the rollout's own end; a policy that times out by itself has failed.
             if (left := _remaining(limits, started)) is not None and left <= 0:
-                stop = "max_time"
+                episode.end("max_time")
             else:
-                error = _cause(failure)
+                episode.end("error", _cause(failure))
         except Exception as failure:  # one bad rollout must not end the others: it is recorded with its cause
-            error = _cause(failure)
-    return Trajectory(
-        task=task,
-        policy=name,
-        sample=sample,
-        preset=preset,
-        calls_per_turn=limits.calls_per_turn,
-        prompt=prompt,
-        turns=tuple(turns),
-        stop=stop,
-        error=error,
-    )
+            episode.end("error", _cause(failure))
+        return episode.trajectory()
 
 
 async def run_rollouts(
@@ -167,24 +123,6 @@ async def run_rollouts(
 
 def _remaining(limits: Limits, started: float) -> float | None:
     return None if limits.max_time_s is None else limits.max_time_s - (time.monotonic() - started)
-
-
-def _tokens(completion: Completion) -> int:
-    if completion.token_ids:
-        return len(completion.token_ids)
-    return completion.usage.completion_tokens if completion.usage else 0
-
-
-def _limit_reached(limits: Limits, started: float, turns: int, calls: int, tokens: int) -> StopReason | None:
-    if (left := _remaining(limits, started)) is not None and left <= 0:
-        return "max_time"
-    if turns >= limits.max_turns:
-        return "max_turns"
-    if limits.max_calls is not None and calls >= limits.max_calls:
-        return "max_calls"
-    if limits.max_tokens is not None and tokens >= limits.max_tokens:
-        return "max_tokens"
-    return None
 
 
 def _cause(failure: BaseException) -> str:

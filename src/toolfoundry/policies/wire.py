@@ -16,7 +16,7 @@ from toolfoundry.chat import chat_format, well_formed
 from toolfoundry.chat.markup import Malformed, begins_call, dump, load, write_call
 from toolfoundry.types import Completion, Fault, Message, ToolCall, Usage
 
-__all__ = ["BadReply", "error_text", "read_reply", "wire_messages"]
+__all__ = ["BadReply", "error_text", "read_reply", "read_said", "wire_messages"]
 
 
 class BadReply(Exception):
@@ -99,12 +99,8 @@ def read_reply(body: bytes, *, first_id: int, parse_text: bool) -> Completion:
         raise BadReply("found a choice without a message")
     if reason in ("abort", "error"):
         raise BadReply(f"found finish_reason {reason!r}")
-    content = _text(_get(message, "content")) or _text(_get(message, "refusal"))
-    thinking = _text(_get(message, "reasoning_content")) or _text(_get(message, "reasoning"))
-    items: Any = _get(message, "tool_calls") or []
-    if not isinstance(items, list):
-        raise BadReply("found tool_calls that are no array")
-    calls = tuple(_call(item, f"call_{first_id + index}") for index, item in enumerate(cast("list[Any]", items)))
+    said = read_said(message, first_id=first_id)
+    content, thinking, calls = said.content, said.thinking, said.tool_calls
     faults: tuple[Fault, ...] = ()
     if parse_text and not calls:
         read = chat_format("qwen3").parse(content, finished=reason != "length", first_id=first_id)
@@ -118,6 +114,21 @@ def read_reply(body: bytes, *, first_id: int, parse_text: bool) -> Completion:
     return Completion(
         message=Message(role="assistant", content=content, thinking=thinking, tool_calls=calls, faults=faults),
         usage=_usage(_get(reply, "usage")),
+    )
+
+
+def read_said(message: Any, *, first_id: int) -> Message:
+    """What an assistant's message in OpenAI's form says and calls. Raises BadReply where it is none."""
+    items: Any = _get(message, "tool_calls") or []
+    if not isinstance(items, list):
+        raise BadReply("found tool_calls that are no array")
+    return Message(
+        role="assistant",
+        content=_text(_get(message, "content")) or _text(_get(message, "refusal")),
+        thinking=_text(_get(message, "reasoning_content")) or _text(_get(message, "reasoning")),
+        tool_calls=tuple(
+            _call(item, f"call_{first_id + index}") for index, item in enumerate(cast("list[Any]", items))
+        ),
     )
 
 
