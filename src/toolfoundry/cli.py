@@ -26,6 +26,7 @@ from toolfoundry.cli_compare import compare
 from toolfoundry.cli_evaluate import evaluate
 from toolfoundry.cli_export_verl import export_to_verl
 from toolfoundry.cli_general import general
+from toolfoundry.cli_pack import pack
 from toolfoundry.cli_play import rollout, score
 from toolfoundry.cli_report import report
 from toolfoundry.cli_samples import samples
@@ -232,6 +233,9 @@ def export_ftrl(
 
 
 export_app.command("verl", epilog="Example: [cyan]toolfoundry export verl envs.jsonl -o run/[/cyan]")(export_to_verl)
+
+
+app.command(epilog="Example: [cyan]toolfoundry pack envs.jsonl -o envs.packed.jsonl.zst[/cyan]")(pack)
 
 
 @app.command(epilog="Example: [cyan]toolfoundry schema environments > environments.schema.json[/cyan]")

@@ -45,8 +45,11 @@ __all__ = [
     "WriteMode",
     "about_packages",
     "artifact_of",
+    "check_header",
     "dump",
+    "header_line",
     "json_schema",
+    "lines",
     "load_record",
     "read",
     "replace_file",
@@ -96,7 +99,7 @@ def read(path: Path, kind: type[R], *, skip_bad: bool = False, on_bad: BadLine |
 
     Raises RecordError at the first line that cannot be read, unless `skip_bad`: then each is given to `on_bad`.
     """
-    for number, line in _lines(path, kind):
+    for number, line in lines(path, kind):
         try:
             if not line.endswith(b"\n"):
                 raise RecordError(found="a truncated last line", expected="a line that ends in a newline")
@@ -115,12 +118,17 @@ def artifact_of(path: Path) -> str | None:
             return None
 
 
-def _lines(path: Path, kind: type[Record]) -> Iterator[tuple[int, bytes]]:
+def header_line(kind: type[Record]) -> bytes:
+    """The first line of an artifact of these records."""
+    return orjson.dumps({"toolfoundry": kind.artifact, "schema_version": SCHEMA_VERSION}) + b"\n"
+
+
+def lines(path: Path, kind: type[Record]) -> Iterator[tuple[int, bytes]]:
     """Numbered lines (from 2) after a checked header; empty lines are passed over."""
     with _open_for_reading(path) as stream:
         try:
             header = stream.readline()
-            _check_header(header, path, kind)
+            check_header(header, path, kind)
             for number, line in enumerate(stream, start=2):
                 if line.strip():
                     yield number, line
@@ -128,7 +136,8 @@ def _lines(path: Path, kind: type[Record]) -> Iterator[tuple[int, bytes]]:
             raise InputError(f"{path}: cannot be read: {error}") from error
 
 
-def _check_header(line: bytes, path: Path, kind: type[Record]) -> None:
+def check_header(line: bytes, path: Path, kind: type[Record]) -> None:
+    """Raises RecordError or VersionError where a file's first line is not that of an artifact of this kind."""
     wanted = kind.artifact
     expected = f'a header line {{"toolfoundry": "{wanted}", "schema_version": {SCHEMA_VERSION}}}'
     try:
@@ -235,7 +244,7 @@ class RecordWriter(Generic[R]):
                 self._go_on(keep)
             else:
                 self._file.truncate(0)
-                self._append(self._header())
+                self._append(header_line(self.kind))
         except OSError as error:
             self._file.close()
             raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
@@ -259,9 +268,6 @@ class RecordWriter(Generic[R]):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
 
-    def _header(self) -> bytes:
-        return orjson.dumps({"toolfoundry": self.kind.artifact, "schema_version": SCHEMA_VERSION}) + b"\n"
-
     def _append(self, data: bytes) -> None:
         if self._compress is not None:
             data = self._compress.compress(data)
@@ -281,7 +287,7 @@ class RecordWriter(Generic[R]):
         else:
             self._cut_tail()
         if self._file.seek(0, os.SEEK_END) == 0:
-            self._append(self._header())
+            self._append(header_line(self.kind))
         if sum(not keep(record) for record in read(self.path, self.kind)) == 0:
             return
         rest = self.path.with_name(f".rewriting-{self.path.name}")  # the ending says how it is compressed
