@@ -25,6 +25,7 @@ from toolfoundry.cli_build import build
 from toolfoundry.cli_compare import compare
 from toolfoundry.cli_evaluate import evaluate
 from toolfoundry.cli_export_verl import export_to_verl
+from toolfoundry.cli_gallery import gallery
 from toolfoundry.cli_general import general
 from toolfoundry.cli_pack import pack
 from toolfoundry.cli_play import rollout, score
@@ -475,6 +476,7 @@ app.command(epilog="Example: [cyan]toolfoundry samples rollouts.jsonl --envs env
 )
 app.command(epilog="Example: [cyan]toolfoundry general runs/grpo/final -o general/[/cyan]")(general)
 app.command(epilog="Example: [cyan]toolfoundry compare before/ after/ -o compared.html[/cyan]")(compare)
+app.command(epilog="Example: [cyan]toolfoundry gallery envs.jsonl -o gallery.html[/cyan]")(gallery)
 app.command(epilog="Example: [cyan]toolfoundry report before.jsonl after.jsonl --envs test.jsonl -o page.html[/cyan]")(
     report
 )
