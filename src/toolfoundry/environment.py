@@ -10,7 +10,7 @@ environment, with a worker of its own, so that nothing survives a rollout.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from pydantic import JsonValue
@@ -18,9 +18,9 @@ from pydantic import JsonValue
 from toolfoundry.chat import explain
 from toolfoundry.reward import arguments_of
 from toolfoundry.seeds import derive_seed
-from toolfoundry.types import EnvSpec, Limits, Message, ToolResult, ToolSchema
+from toolfoundry.types import EnvSpec, Limits, Message, ToolCall, ToolResult, ToolSchema
 
-__all__ = ["INSTRUCTION", "Environment", "Executor", "Opening", "Step", "ToolSession", "opening"]
+__all__ = ["INSTRUCTION", "Environment", "Executor", "Opening", "Step", "ToolSession", "opening", "refusal"]
 
 INSTRUCTION = (
     "Answer the question with the help of the tools. Everything you need is to be had from them: do not answer from "
@@ -65,6 +65,15 @@ class Step(NamedTuple):
         if self.notice is not None:
             replies.append(Message(role="user", content=self.notice))
         return tuple(replies)
+
+
+def refusal(call: ToolCall, names: Collection[str]) -> str | None:
+    """Why a call cannot be given to any of the tools, in words for the model, or None."""
+    if arguments_of(call) is None:
+        return f"malformed_call: {explain(call)}"
+    if call.name not in names:
+        return f"unknown_tool: there is no tool {call.name[:80]!r}; the tools are {', '.join(sorted(names))}"
+    return None
 
 
 def opening(spec: EnvSpec) -> Opening:
@@ -131,14 +140,9 @@ class Environment:
 
     def _refuse(self, message: Message, index: int, most: int) -> str | None:
         """Why a call is not executed, in words for the model, or None."""
-        call = message.tool_calls[index]
         if index >= most:
             return f"limit: at most {max(0, most)} calls were still to be executed in this turn"
-        if arguments_of(call) is None:
-            return f"malformed_call: {explain(call)}"
-        if call.name not in self._names:
-            return f"unknown_tool: there is no tool {call.name[:80]!r}; the tools are {', '.join(sorted(self._names))}"
-        return None
+        return refusal(message.tool_calls[index], self._names)
 
     def close(self) -> None:
         """Ends the worker, if there is one. Closing twice is harmless."""
