@@ -1,19 +1,22 @@
 """Complexity: trained with and without, tested on the harder set.
 
-    python experiments/knobs.py [--seeds 0 1 2] [--rl-steps N] [--out experiments/out]
+    python experiments/knobs.py [--seeds 0 1 2] [--rl-steps N] [--knobs NAME ...] [--out experiments/out]
 
-The knobs of stage 4 that the `tiny` profile follows: the number of distractors (toolset extension), the share of them
-that resemble a gold tool, and, beside stage 4, more sub-questions. For each, GRPO from the same warm start on
-environments with the knob and without it, both tested on a set with the knob.
+The four strategies of stage 4 (generalize, expand, retype, and distractors by number and by nearness), and beside them
+more sub-questions. For each, GRPO from the same warm start on environments with the knob and without it, both tested on
+a set with the knob. The warm start has seen every form of a tool: a quarter of its demonstrations is plain, and a
+quarter each has one of the other strategies at level 1.
 """
 
 # pyright: basic
 
 from __future__ import annotations
 
+import argparse
+from pathlib import Path
 from typing import Any
 
-from lab import Item, opened, table_of_arms
+from lab import Item, Lab, opened, table_of_arms
 
 from toolfoundry.build.authors.procedural.profile import TINY
 from toolfoundry.train.tiny.warmstart import WARM_START
@@ -34,16 +37,32 @@ KNOBS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # (without, with)
         {"tools": MANY, "scaling": {**SCALING, "near": 1.0}},
     ),
     "sub-questions": ({}, {"goals": LONGER, "tools": TOOLS_FOR_LONGER}),
+    **{name: ({}, {"scaling": {**SCALING, name: 2}}) for name in ("generalize", "expand", "retype")},
 }
 
 
+def start_of(lab: Lab, seed: int) -> Path:
+    """A warm start that knows every form of a tool."""
+    recipe = WARM_START.model_copy(update={"seed": seed})
+    share = recipe.environments // 4
+    plain = lab.environments(recipe.environments, 0)[: recipe.environments - 3 * share]
+    harder = [
+        lab.environments(share, 10 + place, scaling={**SCALING, name: 1})
+        for place, name in enumerate(("generalize", "expand", "retype"))
+    ]
+    return lab.warm_start(recipe, specs=[*plain, *(spec for specs in harder for spec in specs)])
+
+
 def main() -> None:
-    lab, seeds = opened(__doc__)
-    for knob, (without, with_) in KNOBS.items():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--knobs", nargs="*", choices=KNOBS, default=list(KNOBS))
+    lab, seeds = opened(__doc__, parser)
+    for knob in parser.parse_args().knobs:
+        without, with_ = KNOBS[knob]
         tests = {f"tested with {knob}": lab.environments(lab.test_environments, 2003, "test", **with_)}
         results: dict[str, list[dict[str, list[Item]]]] = {}
         for seed in seeds:
-            start = lab.warm_start(WARM_START.model_copy(update={"seed": seed}))
+            start = start_of(lab, seed)
             results.setdefault("warm start", []).append(lab.measure(start, sets=tests))
             for name, settings in (("trained without", without), ("trained with", with_)):
                 specs = lab.environments(lab.train_environments, 1000 + seed, **settings)

@@ -98,14 +98,23 @@ class Lab:
 
     # --- policies -----------------------------------------------------------------------------------------------------
 
-    def warm_start(self, recipe: WarmStart, *, start: Path | None = None, steps: int | None = None) -> Path:
-        """The checkpoint that the recipe gives; from `start` on, where that is given."""
-        name = key_of(recipe.model_dump(mode="json"), str(start), steps)
+    def warm_start(
+        self,
+        recipe: WarmStart,
+        *,
+        start: Path | None = None,
+        steps: int | None = None,
+        specs: Sequence[EnvSpec] | None = None,
+    ) -> Path:
+        """The checkpoint that the recipe gives; from `start` on and of these environments, where they are given."""
+        shown = [] if specs is None else [[spec.id for spec in specs]]
+        name = key_of(recipe.model_dump(mode="json"), str(start), steps, *shown)
         folder = self.folder / "starts" / name
         with self._once(folder):
             if not (folder / "final").exists():
                 say(f"warm start {name}: {recipe.model_dump_json()} {f'on from {start}' if start else ''}")
-                specs = self.environments(recipe.environments, 0)  # seeds differ in weights, habits and batches
+                if specs is None:
+                    specs = self.environments(recipe.environments, 0)  # seeds differ in weights, habits and batches
                 imitate_demonstrations(recipe, specs, show(specs, recipe), folder, start=start, steps=steps, force=True)
         return folder / "final"
 

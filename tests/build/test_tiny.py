@@ -12,7 +12,7 @@ import pytest
 
 from tiny_sets import drafts, spec_of
 from toolfoundry.build.authors.procedural import tiny
-from toolfoundry.build.authors.procedural.profile import FTRL, TINY, Span
+from toolfoundry.build.authors.procedural.profile import FTRL, TINY, Profile, Span
 from toolfoundry.build.authors.procedural.tiny import NAMES_PER_CLASS, RELATIONS, WORDS, TinyAuthor, entity_name
 from toolfoundry.build.decompose import kind_of
 from toolfoundry.build.draft import Draft
@@ -200,6 +200,61 @@ def test_distractors_are_near_as_the_scaling_says():
     assert all(len(draft.documents) == len(draft.gold_tools) for draft in drafts(30, profile=none))
     fixed = TINY.model_copy(update={"scaling": TINY.scaling.model_copy(update={"distractors": 9})})
     assert all(len(draft.documents) == len(draft.gold_tools) + 9 for draft in drafts(30, profile=fixed))
+
+
+def harder(**levels) -> Profile:
+    return TINY.model_copy(update={"scaling": TINY.scaling.model_copy(update=levels)})
+
+
+def shapes_of(found: list[Draft]) -> list[tuple[bool, int, bool, bool]]:
+    """Of each tool: whether it serves all modifiers, its further parameters, a list of names; whether it is gold."""
+    return [(*tiny._read(doc)[1], doc.name in draft.gold_tools) for draft in found for doc in draft.documents]
+
+
+@pytest.mark.parametrize("level", [0, 1, 2, 3])
+def test_stage_4_makes_the_tools_harder(level):
+    """Each strategy by its level, and gold tools no more often than distractors, so that nothing gives them away."""
+    share = (0, 0.25, 0.5, 1)[level]
+    wide = shapes_of(drafts(200, profile=harder(generalize=level)))
+    modified = [relation.modifier != "" for relation in RELATIONS]
+    expected = share * sum(modified) / len(modified)
+    listed = shapes_of(drafts(200, profile=harder(retype=level)))
+    for shapes, place, most in ((wide, 0, expected), (listed, 2, share)):
+        gold, other = ([s[place] for s in shapes if s[3] == is_gold] for is_gold in (True, False))
+        for found in (gold, other):
+            assert sum(found) / len(found) == pytest.approx(most, abs=0.09)
+    assert {s[1] for s in shapes_of(drafts(50, profile=harder(expand=level)))} == {(0, 2, 4, 6)[level]}
+    for draft in drafts(40, profile=harder(generalize=level, retype=level, expand=level)):
+        names = [doc.name for doc in draft.documents]
+        assert len(set(names)) == len(names)
+        changed = {change.strategy for change in draft.changes if change.strategy != "extend"}
+        assert changed <= ({"generalize", "expand", "retype"} if level else set())
+        assert ("expand" in changed) == (level > 0)
+
+
+def test_harder_tools_pass_every_gate(sandbox):
+    """All three strategies at once: the gold calls fit, cheats stay under ceilings, each parameter has an effect."""
+    found = drafts(60, profile=harder(generalize=2, retype=2, expand=1))
+    report = check([spec_of(draft) for draft in found], sandbox)
+    assert report.defects == 0, {gate.gate.name: gate.findings[:1] for gate in report.gates if gate.hits}
+    gold = next(summary for summary in report.panel if summary.policy == "gold")
+    assert gold.overall.metrics["score"].mean == 1.0
+    for draft in found[:20]:
+        with sandbox.session({tool.name: tool.source for tool in spec_of(draft).tools}) as session:
+            for trial in draft.trials:
+                one = session.batch([(trial.tool, trial.arguments)])[0].content
+                others = [(trial.tool, {**trial.arguments, name: other}) for name, other in trial.variants.items()]
+                assert NAME.fullmatch(one)
+                assert all(result.error is None and result.content != one for result in session.batch(others))
+
+
+def test_a_generalised_tool_takes_the_place_of_all_of_its_noun():
+    """No other tool of the environment answers what a gold one does, whatever its arguments."""
+    for draft in drafts(150, profile=harder(generalize=2)):
+        for call in draft.calls:
+            noun = tiny._read(next(doc for doc in draft.documents if doc.name == call.tool))[0].noun
+            rivals = [doc for doc in draft.documents if doc.name != call.tool and tiny._read(doc)[0].noun == noun]
+            assert not any(tiny._read(doc)[1].wide for doc in rivals) or "find" not in call.arguments
 
 
 def test_held_out_relations_are_in_one_split_only():

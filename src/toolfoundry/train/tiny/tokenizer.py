@@ -76,6 +76,8 @@ PHRASES: tuple[str, ...] = (
     "unknown_tool: ",
     "there is no tool ",
     "the tools are ",
+    '": {"type": "string"}, "',  # a further parameter
+    '": {"type": "array", "items": {"type": "string"}}}, "required": ["',
 )
 
 

@@ -4,8 +4,14 @@
 
 Everything is made for a small vocabulary: relations are a modifier and a noun, a noun fixes the verb of its tool and
 the types of its two ends (person, city, firm), a tool has one text parameter that is called like a type, a document is
-one short sentence, and a name is four syllables out of a fixed inventory. One wording; documents are not generalised,
-expanded or retyped, and each step of a question has a relation of its own, so that nothing is merged.
+one short sentence, and a name is four syllables out of a fixed inventory. One wording, and each step of a question has
+a relation of its own, so that nothing is merged.
+
+Stage 4 is off but for the distractors. Where a profile turns it on, a tool may serve every modifier of its noun
+(generalize), have further parameters that cut the result short and are best left out (expand), and take a list of names
+(retype): gold tools and distractors alike, so that nothing tells them apart.
+
+    get_the_spouse(person, find="chief", main="", first="")            generalized and expanded
 
 Names are numbered 0 to 96^4 - 1 by a scrambled bijection. Those of one seed and split are a class of the numbers modulo
 3 * 1024: seeds that differ modulo 1024 share no name, nor do the splits of one seed. A class has 27,648 names, and the
@@ -20,17 +26,21 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import NamedTuple, get_args
+from typing import NamedTuple, cast, get_args
+
+from pydantic import JsonValue
 
 from toolfoundry.build.author import Feedback
 from toolfoundry.build.authors.procedural.profile import Profile, Span, Split
 from toolfoundry.build.draft import (
     Brief,
+    Change,
     Decomposition,
     Deployment,
     Documents,
     Draft,
     Step,
+    Strategy,
     SymbolicCall,
     Trial,
 )
@@ -141,6 +151,17 @@ def entity_name(number: int) -> str:
         left, right = right, (left + (mixed >> 32)) % _HALF
     (a, b), (c, d) = divmod(left, len(_ENDS)), divmod(right, len(_ENDS))
     return _STARTS[a].capitalize() + _ENDS[b] + _STARTS[c] + _ENDS[d]
+
+
+class _Form(NamedTuple):
+    """How a tool is made harder: it serves all modifiers of its noun; further parameters; it takes a list of names."""
+
+    wide: bool = False
+    further: int = 0
+    listed: bool = False
+
+
+_PLAIN = _Form()
 
 
 class _Hop(NamedTuple):
@@ -254,8 +275,25 @@ class TinyAuthor:
         return Documents(documents=draft.documents, calls=draft.calls)
 
     async def scale(self, draft: Draft, scaling: Scaling, feedback: Feedback | None = None) -> Documents:
-        """The documents as they are: they stay compact at every level."""
-        return Documents(documents=draft.documents, calls=draft.calls)
+        """The tools of the question in the forms that the levels give them, and the calls that fit."""
+        plan = self._plan(draft.brief.index)
+        forms = {hop.step: self._form(hop.relation, draft.brief.index, scaling) for hop in plan.hops}
+        if not any(map(any, forms.values())):
+            return Documents(documents=draft.documents, calls=draft.calls)
+        documents = [_document(hop.relation, forms[hop.step]) for hop in plan.hops]
+        named = {hop.step: document.name for hop, document in zip(plan.hops, documents, strict=True)}
+        return Documents(
+            documents=tuple(documents),
+            calls=tuple(
+                SymbolicCall(
+                    step=hop.step,
+                    tool=named[hop.step],
+                    arguments=_arguments(hop, forms[hop.step]),
+                )
+                for hop in plan.hops
+            ),
+            changes=tuple(change for hop in plan.hops for change in _changes(hop.relation, forms[hop.step])),
+        )
 
     def tool_count(self, draft: Draft, scaling: Scaling) -> int | None:
         """The profile's number at level 1; at others, or where a number of distractors is fixed, the stage decides."""
@@ -268,14 +306,15 @@ class TinyAuthor:
         wanted = self.tool_count(draft, scaling)
         count = (_MOST_TOOLS if wanted is None else wanted) - len(draft.documents)
         rng = generator(*self._seed, "distractors", draft.brief.index)
-        gold = [_BY_TOOL[document.name] for document in draft.documents]
+        gold = [hop.relation for hop in self._plan(draft.brief.index).hops]
         chosen: list[Relation] = []
         for _ in range(count):
             free = [relation for relation in self._pool if relation not in gold and relation not in chosen]
             near = _near(free, rng.choice(gold), rng) if rng.random() < scaling.near else []
             if near or free:
                 chosen.append(rng.choice(near or free))
-        return Documents(documents=tuple(_DOCUMENTS[relation.tool] for relation in chosen), calls=())
+        forms = [self._form(relation, draft.brief.index, scaling) for relation in chosen]
+        return Documents(documents=tuple(map(_document, chosen, forms)), calls=())
 
     async def deploy(self, draft: Draft, feedback: Feedback | None = None) -> Deployment:
         """A small table behind each tool: every entity of its type in the question, and some that are not."""
@@ -284,15 +323,27 @@ class TinyAuthor:
         trials: list[Trial] = []
         for document in draft.documents:
             if document.name not in draft.sources:
-                relation = _BY_TOOL[document.name]
+                relation, form = _read(document)
                 rng = generator(*self._seed, "deploy", draft.brief.index, document.name)
-                table = _table(relation, plan, rng)
-                sources[relation.tool] = _source(relation, table, rng)
-                one, other = _two_rows(table)
-                trials.append(
-                    Trial(tool=relation.tool, arguments={relation.source: one}, variants={relation.source: other})
-                )
+                served = _served(relation) if form.wide else [relation]
+                tables = {one.modifier: _table(one, plan, rng) for one in served}
+                if form == _PLAIN:
+                    sources[document.name] = _source(relation, tables[relation.modifier], rng)
+                else:
+                    sources[document.name] = _harder_source(document, relation, form, tables)
+                trials.append(_trial(document.name, relation, form, tables))
         return Deployment(sources=sources, trials=tuple(trials))
+
+    def _form(self, relation: Relation, index: int, scaling: Scaling) -> _Form:
+        """How hard a tool is made: drawn for all tools of a noun, since a wide one takes the place of all of them."""
+        rng = generator(*self._seed, "form", index, relation.noun)
+        wide, listed = rng.random(), rng.random()
+        further = _FURTHER[scaling.expand] if scaling.parameters is None else round(scaling.parameters) - 1
+        return _Form(
+            wide=bool(relation.modifier) and wide < _SHARES[scaling.generalize],
+            further=min(further, len(_OPTIONS)),
+            listed=listed < _SHARES[scaling.retype],
+        )
 
     def _plan(self, index: int) -> _Plan:
         found = self._plans.get(index)
@@ -334,26 +385,58 @@ class TinyAuthor:
 
 
 _MOST_TOOLS = 40
+# Stage 4, by level: the share of the tools that are generalised or retyped, and the further parameters of each tool.
+_SHARES = (0.0, 0.25, 0.5, 1.0)
+_FURTHER = (0, 2, 4, 6)
+_WIDE = "find"  # the parameter of a generalised tool that says which modifier is meant
+_OPTIONS = ("main", "first", "current", "former", "oldest", "secret")
 
 
 def _text(value: str) -> Answer:
     return Answer(type="text", value=value)
 
 
-def _document(relation: Relation) -> ToolSchema:
+def _document(relation: Relation, form: _Form) -> ToolSchema:
+    required = [relation.source, *([_WIDE] if form.wide else [])]
+    text: dict[str, JsonValue] = {"type": "string"}
+    names: dict[str, JsonValue] = dict.fromkeys([*required, *_OPTIONS[: form.further]], text)
+    if form.listed:
+        names[relation.source] = {"type": "array", "items": text}
     return ToolSchema(
-        name=relation.tool,
-        description=f"Return the {relation.words}.",
-        parameters={
-            "type": "object",
-            "properties": {relation.source: {"type": "string"}},
-            "required": [relation.source],
-        },
+        name=f"{relation.verb}_the_{relation.noun}" if form.wide else relation.tool,
+        description=f"Return the {relation.noun if form.wide else relation.words}.",
+        parameters={"type": "object", "properties": names, "required": [*required]},
         output={"type": "string"},
     )
 
 
-_DOCUMENTS = {relation.tool: _document(relation) for relation in RELATIONS}
+def _read(document: ToolSchema) -> tuple[Relation, _Form]:
+    """The relation and the form that a document was written for; of a wide one, the relation without a modifier."""
+    names = cast("dict[str, dict[str, JsonValue]]", document.parameters["properties"])
+    wide = document.name not in _BY_TOOL
+    relation = _BY_TOOL[document.name.replace("_the_", "_") if wide else document.name]
+    listed = names[relation.source]["type"] == "array"
+    return relation, _Form(wide, len(names) - 1 - wide, listed)
+
+
+def _arguments(hop: _Hop, form: _Form) -> dict[str, JsonValue]:
+    about = answer_of(hop.parent) if hop.parent else hop.about
+    arguments: dict[str, JsonValue] = {hop.relation.source: [about] if form.listed else about}
+    return {**arguments, _WIDE: hop.relation.modifier} if form.wide else arguments
+
+
+def _changes(relation: Relation, form: _Form) -> list[Change]:
+    """What the strategies did, each in words."""
+    tool = _document(relation, form).name
+    done: list[tuple[Strategy, bool, str]] = [
+        ("generalize", form.wide, f"any {relation.noun}, by its modifier"),
+        ("expand", form.further > 0, f"{form.further} optional parameters: {', '.join(_OPTIONS[: form.further])}"),
+        ("retype", form.listed, f"{relation.source}: a list of names"),
+    ]
+    return [Change(strategy=what, tool=tool, detail=how, before=(relation.tool,)) for what, was, how in done if was]
+
+
+_DOCUMENTS = {relation.tool: _document(relation, _PLAIN) for relation in RELATIONS}
 
 
 def _split_of(relation: Relation) -> Split:
@@ -410,6 +493,51 @@ def _two_rows(table: dict[str, str]) -> tuple[str, str]:
     """Two names with different facts."""
     first = next(iter(table))
     return first, next(name for name, value in table.items() if value != table[first])
+
+
+def _served(relation: Relation) -> list[Relation]:
+    """The relations that a wide tool serves: the noun with each modifier that makes it another one."""
+    return [one for one in RELATIONS if one.noun == relation.noun and one.modifier]
+
+
+def _trial(tool: str, relation: Relation, form: _Form, tables: dict[str, dict[str, str]]) -> Trial:
+    """A call that works, and for each parameter another value with which it gives something else."""
+    modifier, table = next(iter(tables.items()))
+    one, other = _two_rows(table)
+    arguments: dict[str, JsonValue] = {relation.source: [one] if form.listed else one}
+    variants: dict[str, JsonValue] = {relation.source: [other] if form.listed else other}
+    if form.wide:
+        arguments[_WIDE] = modifier
+        variants[_WIDE] = next(name for name, rows in tables.items() if rows.get(one) not in (None, table[one]))
+    return Trial(tool=tool, arguments=arguments, variants={**variants, **{o: o for o in _OPTIONS[: form.further]}})
+
+
+def _harder_source(document: ToolSchema, relation: Relation, form: _Form, tables: dict[str, dict[str, str]]) -> str:
+    """The function of a tool in a harder form. Its optional parameters cut letters off the name that it found."""
+    key = relation.source
+    kind = "list[str]" if form.listed else "str"
+    wide, options = [f"{_WIDE}: str"] * form.wide, [f'{name}: str = ""' for name in _OPTIONS[: form.further]]
+    lines = [f"def {document.name}({', '.join([f'{key}: {kind}', *wide, *options])}) -> str:"]
+    if form.wide:
+        lines.append("    tables = {")
+        for modifier, table in tables.items():
+            rows = ", ".join(f'"{name}": "{value}"' for name, value in table.items())
+            lines.append(f'        "{modifier}": {{{rows}}},')
+        lines += ["    }", f"    if {_WIDE} not in tables:", f'        return "{UNKNOWN.format(type=_WIDE)}"']
+        lines.append(f"    table = tables[{_WIDE}]")
+    else:
+        [table] = tables.values()
+        lines.append("    table = {")
+        lines += [f'        "{name}": "{value}",' for name, value in table.items()]
+        lines.append("    }")
+    if form.listed:
+        lines += [f"    name = {key}[0] if len({key}) == 1 else None"]
+    name = "name" if form.listed else key
+    lines += [f"    if {name} not in table:", f'        return "{UNKNOWN.format(type=key)}"']
+    lines.append(f"    found = table[{name}]")
+    for cut, option in enumerate(_OPTIONS[: form.further], 1):
+        lines += [f"    if {option}:", f"        found = found[:-{cut}]"]
+    return "\n".join([*lines, "    return found", ""])
 
 
 def _source(relation: Relation, table: dict[str, str], rng: random.Random) -> str:
