@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from fake_openai_server import call as tool
 from fake_openai_server import reply, serve
 from fakes import capital_spec
+from published_rows import ftrl_row
 from toolfoundry import cli
 from toolfoundry.errors import RecordError
 from toolfoundry.store import RecordWriter, read
@@ -38,21 +39,6 @@ def envs(tmp_path):
             tools = tuple(tool.model_copy(update={"source": SOURCES[tool.name]}) for tool in spec.tools)
             writer.write(spec.replace(tools=tools))
     return path
-
-
-def ftrl_row(**changes):
-    function = {"name": "f", "description": "", "parameters": {"type": "object", "properties": {}}}
-    row = {
-        "messages": [{"role": "user", "content": "Question: What?"}],
-        "tools": json.dumps([{"type": "function", "function": function}]),
-        "codes": json.dumps({"f": "def f():\n    return 5"}),
-        "unsolved_set": json.dumps({"f": ["5"]}),
-        "solve_rate": 0.0,
-        "data_source": "self/single_hop",
-        "split": "train",
-        "answer": "5",
-    }
-    return json.dumps({**row, **changes}, ensure_ascii=False)
 
 
 def test_import_and_export_are_inverse(run, tmp_path):

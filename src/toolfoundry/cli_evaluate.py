@@ -47,7 +47,7 @@ from toolfoundry.console import (
 from toolfoundry.errors import EndpointError, FoundryError, InputError, OutputError
 from toolfoundry.evaluate.attempts import RULES, Attempt, Benchmark, Item, Rule
 from toolfoundry.evaluate.results import Cell, Result, summarise_rules
-from toolfoundry.evaluate.suite import PAPER_COLUMNS, Source, load_benchmark, paper_row, source_of
+from toolfoundry.evaluate.suite import PAPER_COLUMNS, Source, load_benchmark, paper_row, scripted_part, source_of
 from toolfoundry.evaluate.suite import suite as paper_suite
 from toolfoundry.evaluate.tables import Shown, effort_line, markdown, paper_table, pass_table, score_table
 from toolfoundry.policies.scripted import SCRIPTED
@@ -96,7 +96,8 @@ def evaluate(
         list[str] | None,
         typer.Option(
             metavar="NAME=PATH",
-            help="own, toolhop, tau-bench or rotbench; own:NAME=PATH is another set of environments. May be repeated.",
+            help="own, toolhop, tau-bench or rotbench; toolhop-direct, -mandatory or -free is one mode, own:NAME=PATH "
+            "another set of environments. May be repeated.",
         ),
     ] = None,
     policy: Annotated[
@@ -153,14 +154,19 @@ def evaluate(
     """Let a model play benchmarks; tables with standard errors, by the paper's rules and by ours."""
     started = time.time()
     mode = write_mode(force, resume)
+    if output.exists() and not output.is_dir():
+        raise OutputError(f"{output}: found a file, expected a folder or nothing")
     found = _begun(output)
     if found and not (resume or rescore or force):
         raise OutputError(f"{output} holds a run; --resume goes on with it, --force replaces it")
     begun = {} if force else found
-    sources = _sources(begun, suite, data, benchmark or [], allow_missing)
+    sources = _sources(begun, suite, data, benchmark or [], allow_missing, scripted=(policy or model) in SCRIPTED)
     users = None if rescore else _users(sources, user_model, user_base_url, user_api_key_env, seed, concurrency)
     scored = tau_scored or begun.get("tau_scored") or "open"
     loaded = [_load(source, output, limit, user=users, scored=scored) for source in sources]
+    for one in loaded if mode == "new" and not rescore else ():
+        if (attempts_file := _attempts(output, one.source)).exists():
+            raise OutputError(f"{attempts_file} exists; --resume goes on with it, --force replaces it")
     prices = _prices(price_in, price_out)
     shown: Rule = rule or ("paper" if suite else "fixed")
     config: dict[str, JsonValue]
@@ -196,6 +202,11 @@ def evaluate(
         retries=request_retries,
     )
     for one in loaded:
+        if player.name in SCRIPTED and any(item.spec is None for item in one.items):
+            raise InputError(
+                f"{one.source.name}: found policy {player.name!r}, expected a model: not all of its items are "
+                f"environments{' (those of toolhop-mandatory and toolhop-free are)' * (one.source.kind == 'toolhop')}"
+            )
         for item in one.items[:1]:  # what is wrong with the choice of policy is best said before anything is written
             player.start(item.id, item.spec, 0)
     config = {
@@ -252,7 +263,13 @@ def _benchmarks(config: Mapping[str, Any]) -> dict[str, Source]:
 
 
 def _sources(
-    begun: Mapping[str, JsonValue], suite: str | None, data: Path | None, given: Sequence[str], allow_missing: bool
+    begun: Mapping[str, JsonValue],
+    suite: str | None,
+    data: Path | None,
+    given: Sequence[str],
+    allow_missing: bool,
+    *,
+    scripted: bool,
 ) -> list[Source]:
     """Those that the run has had, and those given now."""
     if suite and data is None:
@@ -261,6 +278,14 @@ def _sources(
         raise InputError("option --data: found it without --suite; --benchmark NAME=PATH names one benchmark")
     sources = _benchmarks(begun)
     chosen = paper_suite(data, allow_missing=allow_missing) if data is not None else []
+    if scripted and (part := scripted_part(chosen)) != chosen:
+        whole = [source.kind.replace("toolhop", "toolhop-direct") for source in chosen]
+        left_out = ", ".join(kind for kind in whole if kind != "own")
+        if not part:
+            raise InputError(f"{data}: found only {left_out}, expected environments: the policy is a scripted one")
+        said = f"[yellow]left out, a scripted policy plays environments only:[/yellow] {left_out}"
+        err.print(said, highlight=False, soft_wrap=True)
+        chosen = part
     chosen += [source_of(text) for text in given]
     sources |= {source.name: source for source in chosen}
     if not sources:

@@ -226,7 +226,7 @@ class RecordWriter(Generic[R]):
         exists = path.exists() and path.stat().st_size > 0
         compressor = _zstandard().ZstdCompressor() if path.suffix == ".zst" else None  # before a file is there
         if exists and mode == "new":
-            goes_on = "build, rollout and prove can go on with it: --resume"
+            goes_on = "--resume goes on with it, where the command has that option"
             raise OutputError(f"{path} exists; --force replaces it ({goes_on})")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,9 +11,11 @@ from dataclasses import replace
 
 import pytest
 
+import tau_library as library
 from fake_openai_server import call as tool
 from fake_openai_server import reply, serve, status
 from fakes import capital_spec
+from published_rows import ftrl_row
 from toolfoundry.errors import InputError
 from toolfoundry.evaluate.attempts import About, Attempt
 from toolfoundry.evaluate.results import summarise_attempts
@@ -396,6 +399,71 @@ def test_a_model_is_needed_where_there_is_no_environment(run, tmp_path):
     code, _, err = run("evaluate", "gold", "--benchmark", f"rotbench={folder}", "-o", tmp_path / "r")
     assert (code, "found policy 'gold', expected a model" in err) == (3, True)
     assert not (tmp_path / "r").exists()
+
+
+def toolhop_file(path):
+    """One question of ToolHop with its tool."""
+    tools = {"What?": {"name": "f", "description": "", "parameters": {"type": "object", "properties": {}}}}
+    row = {"id": 1, "question": "What?", "answer": "5", "tools": tools, "sub_task": {"What?": "5"}}
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps({**row, "functions": ["def f():\n    return '5'"]}) + "\n")
+
+
+def test_a_scripted_policy_plays_what_is_an_environment(run, tmp_path):
+    """Of the paper's suite the own set and two modes of ToolHop; what is left out is said, and there is no Table 2."""
+    (tmp_path / "ftrl").mkdir()
+    (tmp_path / "ftrl/test.jsonl").write_text(ftrl_row() + "\n")
+    toolhop_file(tmp_path / "toolhop/toolhop.jsonl")
+    suite_of = ["--suite", "paper", "--data", tmp_path, "--allow-missing"]
+    code, _, err = run("evaluate", "silent", *suite_of, "-o", tmp_path / "r")
+    assert code == 0, err
+    assert "left out, a scripted policy plays environments only: toolhop-direct" in err
+    document = json.loads((tmp_path / "r/results.json").read_text())
+    assert list(document["benchmarks"]) == ["own", "toolhop-mandatory", "toolhop-free"]
+    assert document["table_2"] is None
+    shutil.rmtree(tmp_path / "ftrl")
+    assert run("evaluate", "silent", *suite_of, "-o", tmp_path / "s")[0] == 0
+    toolhop = tmp_path / "toolhop/toolhop.jsonl"
+    code, _, err = run("evaluate", "silent", "--benchmark", f"toolhop={toolhop}", "-o", tmp_path / "t")
+    assert (code, "those of toolhop-mandatory and toolhop-free are" in err) == (3, True)
+
+
+def test_one_mode_of_toolhop_is_no_table_2(run, tmp_path):
+    """A model that is right in one completion: AC 1 in direct mode, under the mode's own name."""
+    toolhop_file(tmp_path / "toolhop.jsonl")
+    with serve(lambda _: reply("<answer>5</answer>")) as base_url:
+        code, out, err = run(
+            *("evaluate", *endpoint(base_url), "-o", tmp_path / "r"),
+            *("--benchmark", f"toolhop-direct={tmp_path / 'toolhop.jsonl'}"),
+        )
+    assert code == 0, err
+    assert "ToolHop, direct" in out
+    assert means(table(tmp_path / "r", "toolhop-direct")["rows"][0])["answer"] == 1.0
+
+
+def test_a_broken_benchmark_is_bad_input(run, tmp_path):
+    """A tool of τ-bench that does not load ends the run with the file's name, not as a failing endpoint."""
+    codes = {**library.CODES, "lend_book": "import requests\ndef lend_book(data, book_id, member_id): return ''"}
+    folder = library.write(tmp_path, codes=codes)
+    with serve(lambda _: reply("Hi.")) as base_url:
+        code, _, err = run(
+            *("evaluate", *endpoint(base_url), "-o", tmp_path / "r"),
+            *("--benchmark", f"tau-bench={folder}", "--user-model", "scripted"),
+        )
+    assert code == 3
+    assert "library/codes.json: field 'lend_book': does not load: raised: ModuleNotFoundError" in err
+
+
+def test_attempts_that_are_there_are_kept(run, envs, tmp_path):
+    """Also where the run file is gone; the message names both ways on. A file in place of the folder is named."""
+    assert run("evaluate", "silent", "--benchmark", f"own={envs}", "-o", tmp_path / "r")[0] == 0
+    before = (tmp_path / "r/own.jsonl").read_bytes()
+    (tmp_path / "r/evaluate.run.json").unlink()
+    code, _, err = run("evaluate", "silent", "--benchmark", f"own={envs}", "-o", tmp_path / "r")
+    assert (code, "own.jsonl exists; --resume goes on with it, --force replaces it" in err) == (6, True)
+    assert (tmp_path / "r/own.jsonl").read_bytes() == before
+    code, _, err = run("evaluate", "silent", "--benchmark", f"own={envs}", "-o", envs)
+    assert (code, "found a file, expected a folder or nothing" in err) == (6, True)
 
 
 def test_the_input_is_never_the_output(run, tmp_path):

@@ -7,6 +7,7 @@ from typing import get_args
 import pytest
 
 from fakes import TABLE, CannedExecutor, assistant, call, capital_spec, says
+from published_rows import ftrl_row
 from toolfoundry.compat.ftrl import parse_qwen
 from toolfoundry.errors import InputError, RecordError
 from toolfoundry.evaluate import own
@@ -132,32 +133,17 @@ def test_twenty_turns_and_no_more(benchmark, tmp_path):
 # --- files ---------------------------------------------------------------------------------------------------------
 
 
-def row(**changes):
-    function = {"name": "f", "description": "", "parameters": {"type": "object", "properties": {}}}
-    fields = {
-        "messages": [{"role": "user", "content": "Question: What?"}],
-        "tools": json.dumps([{"type": "function", "function": function}]),
-        "codes": json.dumps({"f": "def f():\n    return 5"}),
-        "unsolved_set": json.dumps({"f": ["5"]}),
-        "solve_rate": 0.0,
-        "data_source": "self/single_hop",
-        "split": "test",
-        "answer": "5",
-    }
-    return json.dumps({**fields, **changes}) + "\n"
-
-
 def test_published_rows_are_told_by_their_header(tmp_path):
     """A file without our header line is read as FTRL's rows."""
     path = tmp_path / "test.jsonl"
-    path.write_text(row() + row(answer="6", data_source="self/multi_hop"))
+    path.write_text("\n".join([ftrl_row(), ftrl_row(answer="6", data_source="self/multi_hop")]))
     assert [item.group for item in own.load(path).items()] == ["single_hop", "multi_hop"]
 
 
 def test_a_bad_row_is_named(tmp_path):
     """File, line, field, found, expected."""
     path = tmp_path / "test.jsonl"
-    path.write_text(row() + row(codes="{}"))
+    path.write_text("\n".join([ftrl_row(), ftrl_row(codes="{}")]))
     with pytest.raises(RecordError, match=r"test.jsonl:2: field 'codes.f': found nothing, expected Python source"):
         own.load(path)
 

@@ -11,7 +11,7 @@ from fake_openai_server import call, reply, serve, status
 from fakes import assistant, says
 from toolfoundry.errors import ContextFull, EndpointError, InputError, RecordError
 from toolfoundry.evaluate.attempts import Attempt
-from toolfoundry.evaluate.taubench import MAX_TURNS, gold_messages, load
+from toolfoundry.evaluate.taubench import MAX_TURNS, load
 from toolfoundry.evaluate.users import STOP, LLMUser, ScriptedUser, llm_users, scripted_users
 from toolfoundry.policies.openai import OpenAIPolicy
 from toolfoundry.store import dump, load_record
@@ -21,6 +21,17 @@ from toolfoundry.types import Completion, Message, ToolCall
 @pytest.fixture
 def library_set(tmp_path) -> Path:
     return library.write(tmp_path)
+
+
+def gold_messages(task):
+    """What an agent says that passes by both rules, with a user who ends the dialogue after two messages to it.
+
+    It tells the outputs to the user, and again beside each gold call, which is the only place where `paper` looks: a
+    task with outputs and without gold calls fails by that rule.
+    """
+    told = "Your details: " + "; ".join(task.outputs) if task.outputs else "I am working on it."
+    calls = [Message(role="assistant", content=told, tool_calls=(call,)) for call in task.actions]
+    return [Message(role="assistant", content=told), *calls, Message(role="assistant", content="All done.")]
 
 
 def asks(name, id="c0", **arguments) -> ToolCall:

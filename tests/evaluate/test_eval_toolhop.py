@@ -106,7 +106,7 @@ def test_direct_is_one_completion_without_tools(tmp_path):
     [(messages, tools)] = seen
     assert tools == ()
     assert messages[0].content.endswith("Question: Who built tower 1?")
-    assert attempt.key == f"toolhop/{item.id}/m/3"
+    assert attempt.key == f"toolhop-direct/{item.id}/m/3"
     assert attempt.trajectory.turns[0].results[0].error.startswith("unknown_tool")
     assert attempt.trajectory.task.goals == ()
     assert attempt.scores["fixed"] == {"answer": 0.0, "invocation": 0.0}

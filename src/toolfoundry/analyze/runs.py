@@ -13,12 +13,12 @@ from toolfoundry.errors import InputError
 from toolfoundry.evaluate.attempts import About, Attempt
 from toolfoundry.evaluate.compare import TITLES
 from toolfoundry.evaluate.own import Own
+from toolfoundry.evaluate.suite import average_of
 from toolfoundry.store import artifact_of, read
 from toolfoundry.types import EnvSpec, Limits, Trajectory
 
 __all__ = ["Run", "about_of", "is_training_run", "read_environments", "read_runs", "trajectory_files"]
 
-_OVER_GROUPS = frozenset({"toolhop", "tau-bench", "rotbench"})  # as the paper averages them
 _OWN = About("own", "own", {name: TITLES[name] for name in ("solve_p", "solve_r", "solve_f1", "answer")}, "items", ())
 
 
@@ -113,8 +113,7 @@ def about_of(run: Run) -> About:
         return _OWN
     found = dict.fromkeys(name for attempt in run.attempts for scores in attempt.scores.values() for name in scores)
     metrics = {name: TITLES.get(name, name) for name in [*(n for n in TITLES if n in found), *found]}
-    average = "groups" if run.benchmark in _OVER_GROUPS else "items"
-    return About(run.benchmark, run.benchmark, metrics, average, ())
+    return About(run.benchmark, run.benchmark, metrics, average_of(run.benchmark), ())
 
 
 def read_environments(path: Path | None) -> dict[str, EnvSpec]:

@@ -15,10 +15,11 @@ from typing import ClassVar, Literal, NamedTuple, Protocol
 from pydantic import JsonValue
 
 from toolfoundry.environment import Executor
+from toolfoundry.errors import InputError
 from toolfoundry.policies import Policy
 from toolfoundry.types import EnvSpec, Record, Trajectory
 
-__all__ = ["RULES", "About", "Attempt", "Benchmark", "Item", "Rule"]
+__all__ = ["RULES", "About", "Attempt", "Benchmark", "BrokenBenchmark", "Item", "Rule"]
 
 Rule = Literal["paper", "fixed"]
 
@@ -78,6 +79,10 @@ class About(NamedTuple):
     paper_metrics: Sequence[str]
 
 
+class BrokenBenchmark(InputError):
+    """What was found while playing shows that the benchmark's data is wrong, and no attempt at it means anything."""
+
+
 class Benchmark(Protocol):
     """A loaded benchmark."""
 
@@ -89,7 +94,10 @@ class Benchmark(Protocol):
         ...
 
     async def play(self, item: Item, policy: Policy, executor: Executor, *, name: str, sample: int) -> Attempt:
-        """One try. A model's faults are part of the attempt; an infrastructure failure gives an unscored one."""
+        """One try. A model's faults are part of the attempt; an infrastructure failure gives an unscored one.
+
+        Raises BrokenBenchmark, which ends the whole run.
+        """
         ...
 
     def score(self, attempt: Attempt) -> Attempt:

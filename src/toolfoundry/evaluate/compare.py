@@ -24,6 +24,7 @@ from typing import ClassVar, Literal, NamedTuple, get_args
 from toolfoundry.errors import InputError
 from toolfoundry.evaluate.attempts import Attempt, Rule
 from toolfoundry.evaluate.results import Cell, Value, estimate
+from toolfoundry.evaluate.suite import average_of
 from toolfoundry.reward import score_trajectory
 from toolfoundry.store import artifact_of, read
 from toolfoundry.types import Record, ScenarioKind, Trajectory
@@ -61,7 +62,6 @@ TITLES = {
     "pi": "PI",
     "cf": "CF",
 }
-_OVER_GROUPS = frozenset({"toolhop", "tau-bench", "rotbench"})  # as the paper averages them
 _LEVEL = 0.95
 _ROUNDING = 1e-12  # a standard error below it is no spread
 
@@ -282,7 +282,7 @@ def _pairing(benchmark: str, a: Run, b: Run, scored: int) -> Pairing:
     of_b = {key for key in b.found if key.benchmark == benchmark}
     return Pairing(
         benchmark=benchmark,
-        average="groups" if benchmark in _OVER_GROUPS else "items",
+        average=average_of(benchmark),
         only_a=len(of_a - of_b),
         only_b=len(of_b - of_a),
         pairs=scored,

@@ -51,7 +51,7 @@ __all__ = ["LEVELS", "RoTBench", "TextCall", "load", "published_call", "read_cal
 LEVELS = ("clean", "slight", "medium", "heavy", "union")
 
 _METRICS = {"ts": "TS", "pi": "PI", "cf": "CF"}
-_ABOUT = About(name="rotbench", title="RoTBench", metrics=_METRICS, average="groups", paper_metrics=tuple(_METRICS))
+ABOUT = About(name="rotbench", title="RoTBench", metrics=_METRICS, average="groups", paper_metrics=tuple(_METRICS))
 _ASKS = "You can ask user for guidance"  # how the description of the tool that asks the user begins, at every level
 
 
@@ -75,7 +75,7 @@ class RoTBench(NamedTuple):
     """The benchmark: its rows by id, level by level."""
 
     rows: Mapping[str, _Row]
-    about: About = _ABOUT
+    about: About = ABOUT
 
     def items(self) -> Sequence[Item]:
         return [Item(id=row.id, group=row.level, cluster=row.query) for row in self.rows.values()]

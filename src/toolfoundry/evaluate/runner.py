@@ -20,7 +20,7 @@ from pydantic import JsonValue
 
 from toolfoundry.environment import Executor
 from toolfoundry.errors import ContextFull, EndpointError
-from toolfoundry.evaluate.attempts import Attempt, Benchmark, Item
+from toolfoundry.evaluate.attempts import Attempt, Benchmark, BrokenBenchmark, Item
 from toolfoundry.policies import Policy
 from toolfoundry.policies.players import Player
 from toolfoundry.types import Completion, Message, Task, ToolSchema, Trajectory
@@ -70,6 +70,7 @@ async def run_benchmark(
         name: who plays, in the records; None is the player's name.
     Raises:
         EndpointError: the first 10 attempts all failed, or 10 in a row for another reason than a refused conversation.
+        BrokenBenchmark: the benchmark's data is found to be wrong.
     """
     who = name or player.name
     everything = list(items)
@@ -89,6 +90,8 @@ async def run_benchmark(
             try:
                 watched.policy = player.start(item.id, item.spec, sample)
                 attempt = await benchmark.play(item, watched, executor, name=who, sample=sample)
+            except BrokenBenchmark:
+                raise
             except Exception as failure:  # one bad attempt must not end the others: it is recorded with its cause
                 attempt = _failed(benchmark, item, who, sample, failure)
             if attempt.key != (expected := key_of(benchmark, item, who, sample)):  # a resumed run would make it again

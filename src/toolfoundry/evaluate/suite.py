@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from toolfoundry.errors import InputError
 from toolfoundry.evaluate.attempts import Benchmark
 from toolfoundry.evaluate.results import Cell, Result
 
-__all__ = ["BENCHMARKS", "PAPER_COLUMNS", "PAPER_SUITE", "Column", "Source", "load_benchmark", "paper_row"]
-__all__ += ["source_of", "suite"]
+__all__ = ["BENCHMARKS", "PAPER_COLUMNS", "PAPER_SUITE", "Column", "Source", "average_of", "load_benchmark"]
+__all__ += ["paper_row", "scripted_part", "source_of", "suite"]
 
 
 class Source(NamedTuple):
@@ -35,10 +36,10 @@ def _own(path: Path, name: str, **_: Any) -> Benchmark:
     return own.load(path, name=name)
 
 
-def _toolhop(path: Path, name: str, **_: Any) -> Benchmark:  # noqa: ARG001
+def _toolhop(path: Path, name: str, *, mode: Any = None, **_: Any) -> Benchmark:  # noqa: ARG001
     from toolfoundry.evaluate import toolhop
 
-    return toolhop.load(path)
+    return toolhop.load(path, mode=mode)
 
 
 def _taubench(path: Path, name: str, *, user: Any = None, scored: Any = "open") -> Benchmark:  # noqa: ARG001
@@ -56,6 +57,9 @@ def _rotbench(path: Path, name: str, **_: Any) -> Benchmark:  # noqa: ARG001
 BENCHMARKS: Mapping[str, Callable[..., Benchmark]] = {
     "own": _own,
     "toolhop": _toolhop,
+    "toolhop-direct": partial(_toolhop, mode="direct"),
+    "toolhop-mandatory": partial(_toolhop, mode="mandatory"),
+    "toolhop-free": partial(_toolhop, mode="free"),
     "tau-bench": _taubench,
     "rotbench": _rotbench,
 }
@@ -95,6 +99,17 @@ def suite(data: Path, *, allow_missing: bool = False) -> list[Source]:
     return [Source(name, name, data / place.path) for name, place in PAPER_SUITE.items() if name not in missing]
 
 
+def scripted_part(sources: Sequence[Source]) -> list[Source]:
+    """The same without what is no environment, which a scripted policy cannot play; of ToolHop two modes are left."""
+    part: list[Source] = []
+    for source in sources:
+        if source.kind == "own":
+            part.append(source)
+        elif source.kind == "toolhop":
+            part += [Source(kind, kind, source.path) for kind in ("toolhop-mandatory", "toolhop-free")]
+    return part
+
+
 def source_of(text: str) -> Source:
     """What `KIND=PATH` or `own:NAME=PATH` names. Raises InputError for anything else."""
     what, equals, path = text.partition("=")
@@ -112,9 +127,19 @@ def source_of(text: str) -> Source:
 def load_benchmark(source: Source, **options: Any) -> Benchmark:
     """The benchmark. `options`: of τ-bench, `user` and `scored`. Raises InputError, RecordError."""
     if not source.path.exists():
-        place = PAPER_SUITE[source.kind]
+        place = PAPER_SUITE["toolhop" if source.kind.startswith("toolhop") else source.kind]
         raise InputError(f"{source.path}: found nothing, expected {source.kind}. It comes from {place.origin}")
     return BENCHMARKS[source.kind](source.path, source.name, **options)
+
+
+def average_of(name: str) -> Literal["items", "groups"]:
+    """What the means of a benchmark of that name are over. Sets of environments have names of their own."""
+    from toolfoundry.evaluate import rotbench, taubench, toolhop
+
+    for about in (rotbench.ABOUT, taubench.ABOUT, toolhop.ABOUT):
+        if about.name == name:
+            return about.average
+    return "items"
 
 
 # --- the paper's row -----------------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ from toolfoundry.answers import holds, infer
 from toolfoundry.chat import explain
 from toolfoundry.environment import Executor, ToolSession
 from toolfoundry.errors import ContextFull, InputError, RecordError, SandboxError, invalid_field
-from toolfoundry.evaluate.attempts import About, Attempt, Item, Rule
+from toolfoundry.evaluate.attempts import About, Attempt, BrokenBenchmark, Item, Rule
 from toolfoundry.evaluate.users import STOP, User, Users
 from toolfoundry.formats.taubench import TauBench, TauDomain, TauTask, read_taubench
 from toolfoundry.policies import Policy
@@ -43,14 +43,14 @@ from toolfoundry.reward import arguments_of
 from toolfoundry.seeds import derive_seed
 from toolfoundry.types import Message, Record, StopReason, Task, ToolCall, ToolResult, Trajectory, Turn
 
-__all__ = ["MAX_TURNS", "TRANSFER", "Check", "Facts", "Scored", "TauBenchmark", "gold_messages", "load"]
+__all__ = ["ABOUT", "MAX_TURNS", "TRANSFER", "Check", "Facts", "Scored", "TauBenchmark", "load"]
 
 MAX_TURNS = 30
 TRANSFER = "transfer_to_human_agents"
 
 Scored = Literal["open", "closed"]
 
-_ABOUT = About("tau-bench", "τ-bench", {"pass_1": "Pass^1"}, "groups", ("pass_1",))
+ABOUT = About("tau-bench", "τ-bench", {"pass_1": "Pass^1"}, "groups", ("pass_1",))
 _HASH = "toolfoundry/database_hash"  # a scope of its own: no tool of a domain can be meant by it
 _HASH_SOURCE = """
 def database_hash(data):
@@ -111,21 +111,6 @@ def load(path: Path, *, user: Users | None = None, scored: Scored = "open") -> T
         InputError: what cannot be read, or is no such folder.
     """
     return TauBenchmark(read_taubench(path), user, scored)
-
-
-def gold_messages(task: TauTask) -> list[Message]:
-    """What an agent says that passes by both rules, with a user who ends the dialogue after two messages to it.
-
-    It tells the outputs to the user, and again beside each gold call, which is the only place where `paper` looks: a
-    task with outputs and without gold calls fails by that rule.
-    """
-    told = "Your details: " + "; ".join(task.outputs) if task.outputs else "I am working on it."
-    calls = [Message(role="assistant", content=told, tool_calls=(call,)) for call in task.actions]
-    return [Message(role="assistant", content=told), *calls, Message(role="assistant", content="All done.")]
-
-
-class BrokenTool(InputError):
-    """A tool's source does not load: no attempt means anything."""
 
 
 @runtime_checkable
@@ -213,7 +198,7 @@ class TauBenchmark:
 
     @property
     def about(self) -> About:
-        return _ABOUT
+        return ABOUT
 
     @property
     def tasks(self) -> Sequence[TauTask]:
@@ -224,7 +209,7 @@ class TauBenchmark:
         return [Item(id=task.id, group=task.domain, cluster=task.id) for task in self._data.tasks]
 
     async def play(self, item: Item, policy: Policy, executor: Executor, *, name: str, sample: int) -> Attempt:
-        """One dialogue. Raises InputError without a user, or where a tool's source does not load."""
+        """One dialogue. Raises InputError without a user, BrokenBenchmark where a tool's source does not load."""
         if self._users is None:
             raise InputError("tau-bench: found no user, expected one that the agent talks with (--user-model)")
         task = self._tasks[item.id]
@@ -242,7 +227,7 @@ class TauBenchmark:
             how = "stop" if ended == "answered" else ended
             facts = facts.model_copy(update={"ended": how, "hash": reached, "gold_hash": gold})
             stop = ended
-        except BrokenTool:
+        except BrokenBenchmark:
             raise
         except Exception as failure:  # one bad attempt must not end the others: it is recorded with its cause
             error = f"{type(failure).__name__}: {failure}"[:2000]
@@ -352,7 +337,7 @@ async def _check_sources(executor: Executor, domain: TauDomain) -> None:
     for tool, result in zip(domain.tools, results, strict=True):
         if result.error is not None or result.content != "True":
             cause = result.error or f"it defines no function {tool.name!r}"
-            raise BrokenTool(f"tau-bench/{domain.name}/codes.json: field {tool.name!r}: does not load: {cause}")
+            raise BrokenBenchmark(f"tau-bench/{domain.name}/codes.json: field {tool.name!r}: does not load: {cause}")
 
 
 # --- scores --------------------------------------------------------------------------------------------------------

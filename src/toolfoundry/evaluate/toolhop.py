@@ -40,11 +40,11 @@ from toolfoundry.reward import arguments_of, final_answer_right, published_outpu
 from toolfoundry.rollout import run_rollout
 from toolfoundry.types import EnvSpec, Limits, Message, Trajectory, Turn
 
-__all__ = ["LIMITS", "ToolHop", "load"]
+__all__ = ["ABOUT", "LIMITS", "ToolHop", "load"]
 
 LIMITS = Limits(max_turns=9)
 
-_ABOUT = About(
+ABOUT = About(
     name="toolhop",
     title="ToolHop",
     metrics={"answer": "AC", "invocation": "calls without error"},
@@ -57,7 +57,7 @@ class ToolHop(NamedTuple):
     """The benchmark. `specs`: by mode, each question with the prompt of that mode, in file order."""
 
     specs: dict[Mode, Sequence[EnvSpec]]
-    about: About = _ABOUT
+    about: About = ABOUT
 
     def items(self) -> Sequence[Item]:
         return [
@@ -95,7 +95,7 @@ class ToolHop(NamedTuple):
 
 
 def load(path: Path, *, mode: Mode | None = None) -> ToolHop:
-    """ToolHop's rows in a JSON array or JSONL. `mode` None is all three of them.
+    """ToolHop's rows in a JSON array or JSONL. `mode` None is all three; one of them is the benchmark `toolhop-MODE`.
 
     A row that stands in the file twice is one question, as in the release. Raises InputError for a file without rows,
     RecordError for one that cannot be read.
@@ -103,8 +103,10 @@ def load(path: Path, *, mode: Mode | None = None) -> ToolHop:
     rows = {spec.id: spec for spec in read_toolhop(path)}
     if not rows:
         raise InputError(f"{path}: has no ToolHop rows")
-    modes = MODES if mode is None else (mode,)
-    return ToolHop({mode: [_in_mode(spec, mode) for spec in rows.values()] for mode in modes})
+    if mode is None:
+        return ToolHop({mode: [_in_mode(spec, mode) for spec in rows.values()] for mode in MODES})
+    about = ABOUT._replace(name=f"toolhop-{mode}", title=f"ToolHop, {mode}", average="items")
+    return ToolHop({mode: [_in_mode(spec, mode) for spec in rows.values()]}, about)
 
 
 def _in_mode(spec: EnvSpec, mode: Mode) -> EnvSpec:
