@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OTHER_PYTHONS ?= python3.11 python3.12 python3.13
 
-.PHONY: demo test check bench test-pythons test-verl test-inspect clean
+.PHONY: demo test check bench docs test-pythons test-verl test-inspect test-mcp test-openenv clean
 
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -28,6 +28,17 @@ bench: $(VENV)/.ready  ## the benchmarks behind docs/benchmarks.md (FTRL=path of
 	$(BIN)/python benchmarks/rollout.py
 	$(BIN)/python benchmarks/sandbox.py $(if $(FTRL),--ftrl $(FTRL))
 	$(if $(FTRL),$(BIN)/python benchmarks/prover.py ftrl $(FTRL))
+
+DOCS := .venv-docs
+$(DOCS)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip install --quiet --upgrade pip
+	$(DOCS)/bin/python -m pip install --quiet -e '.[docs]'
+	touch $@
+
+docs: $(DOCS)/.ready  ## the documentation as a site in docs/out; a warning is an error; no network
+	$(DOCS)/bin/sphinx-build -W --keep-going -q -E docs docs/out
+	@echo docs/out/index.html
 
 test-pythons:  ## the sandbox's tests on every other supported Python that is installed
 	@for python in $(OTHER_PYTHONS); do sh .ci/on-python $$python || exit 1; done
@@ -53,6 +64,36 @@ $(INSPECT)/.ready: pyproject.toml
 test-inspect:  ## the tasks for inspect_ai, in a virtual environment of its own
 	@$(MAKE) --no-print-directory $(INSPECT)/.ready || { echo "inspect_ai cannot be installed here: tests skipped"; exit 0; }; \
 	$(INSPECT)/bin/python -m pytest tests/evaluate/test_eval_inspect.py
+
+MCP1 := .venv-mcp1
+$(MCP1)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(MCP1)
+	$(MCP1)/bin/python -m pip install --quiet --upgrade pip
+	$(MCP1)/bin/python -m pip install --quiet pytest 'mcp<2' -e '.[mcp]'
+	touch $@
+
+MCP2 := .venv-mcp2
+$(MCP2)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(MCP2)
+	$(MCP2)/bin/python -m pip install --quiet --upgrade pip
+	$(MCP2)/bin/python -m pip install --quiet pytest 'mcp>=2' -e '.[mcp]'
+	touch $@
+
+test-mcp:  ## the MCP server with the official client, both majors, in virtual environments of their own
+	@for venv in $(MCP1) $(MCP2); do \
+	  $(MAKE) --no-print-directory $$venv/.ready || { echo "mcp cannot be installed in $$venv: tests skipped"; continue; }; \
+	  $$venv/bin/python -m pytest tests/serve || exit 1; done
+
+OPENENV := .venv-openenv
+$(OPENENV)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(OPENENV)
+	$(OPENENV)/bin/python -m pip install --quiet --upgrade pip
+	$(OPENENV)/bin/python -m pip install --quiet pytest -e '.[openenv]'
+	touch $@
+
+test-openenv:  ## the OpenEnv server and folder with its own client and validator, in a virtual environment of its own
+	@$(MAKE) --no-print-directory $(OPENENV)/.ready || { echo "openenv cannot be installed here: tests skipped"; exit 0; }; \
+	$(OPENENV)/bin/python -m pytest tests/serve
 
 clean:
 	rm -rf $(VENV) .venv-* demo-out .pytest_cache .ruff_cache .hypothesis

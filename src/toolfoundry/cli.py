@@ -31,6 +31,7 @@ from toolfoundry.cli_pack import pack
 from toolfoundry.cli_play import rollout, score
 from toolfoundry.cli_report import report
 from toolfoundry.cli_samples import samples
+from toolfoundry.cli_serve import serve_app
 from toolfoundry.cli_train import train
 from toolfoundry.console import (
     AsJson,
@@ -84,6 +85,7 @@ app.add_typer(bench_app, name="bench")
 bench_app.command("build", epilog="Example: [cyan]toolfoundry bench build -o bench/[/cyan]")(bench_build)
 bench_app.command("verify", epilog="Example: [cyan]toolfoundry bench verify bench/[/cyan]")(bench_verify)
 app.add_typer(analyze_app, name="analyze")
+app.add_typer(serve_app, name="serve")
 analyze_app.command(
     epilog="Example: [cyan]toolfoundry analyze behaviour before.jsonl after.jsonl --envs test.jsonl[/cyan]"
 )(behaviour)
