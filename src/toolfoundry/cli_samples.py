@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from toolfoundry.console import Problems, done_line, print_json, separate
+from toolfoundry.console import ChatName, Problems, done_line, print_json, separate
 from toolfoundry.errors import InputError, OutputError
 from toolfoundry.store import read
 from toolfoundry.types import EnvSpec, Preset, Trajectory
@@ -23,7 +23,6 @@ __all__ = ["samples"]
 
 Kind = Literal["prefixes", "episodes", "sft"]
 RowFormat = Literal["own", "ftrl"]
-ChatName = Literal["hermes", "qwen3"]
 
 
 def samples(

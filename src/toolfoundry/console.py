@@ -40,7 +40,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON."
 # How a model is reached and sampled: for the commands that let one play (`policies.players.ModelOptions`).
 BaseUrl = Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint.")]
 ApiKeyEnv = Annotated[str | None, typer.Option(help="Environment variable that holds the key.")]
-Chat = Annotated[Literal["hermes", "qwen3"], typer.Option(help="Chat format of a checkpoint.")]
+ChatName = Literal["hermes", "qwen3"]
+Chat = Annotated[ChatName, typer.Option(help="Chat format of a checkpoint.")]
 Batch = Annotated[int, typer.Option(min=1, help="Completions of a checkpoint sampled at a time.")]
 Device = Annotated[str | None, typer.Option(help="Where a checkpoint runs: cpu, cuda, cuda:1, ...")]
 Thinking = Annotated[bool | None, typer.Option("--thinking/--no-thinking", help="Let the model think.")]

@@ -12,7 +12,7 @@ import hashlib
 from typing import Any, ClassVar, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict, JsonValue, model_validator
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError, model_validator
 
 from toolfoundry.errors import RecordError
 
@@ -146,6 +146,20 @@ class ToolSchema(Record):
         """The OpenAI function-calling form, which chat templates and endpoints take."""
         function = {"name": self.name, "description": self.description, "parameters": self.parameters}
         return {"type": "function", "function": function}
+
+    @classmethod
+    def from_function(cls, entry: Any) -> ToolSchema:
+        """What `as_function` writes, read back; what an entry says beside it is left out. Raises RecordError."""
+        try:
+            function = entry["function"]
+            return cls(
+                name=function["name"],
+                description=function.get("description", ""),
+                parameters=function.get("parameters", {"type": "object", "properties": {}}),
+            )
+        except (KeyError, TypeError, AttributeError, ValidationError):
+            found = orjson.dumps(entry, default=repr).decode()
+            raise RecordError(found=found[:80], expected="an OpenAI function") from None
 
 
 class Tool(Record):

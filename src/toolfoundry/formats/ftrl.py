@@ -154,14 +154,9 @@ def _tools(row: dict[str, JsonValue]) -> tuple[Tool, ...]:
     for index, entry in enumerate(_embedded(row, "tools", list)):
         field = f"tools[{index}]"
         try:
-            function = entry["function"]
-            schema = ToolSchema(
-                name=function["name"],
-                description=function.get("description", ""),
-                parameters=function.get("parameters", {"type": "object", "properties": {}}),
-            )
-        except (KeyError, TypeError, AttributeError, ValidationError):
-            raise RecordError(field=field, found=_short(entry), expected="an OpenAI function") from None
+            schema = ToolSchema.from_function(entry)
+        except RecordError as problem:
+            raise RecordError(field=field, found=_short(entry), expected=problem.expected) from None
         source = codes.get(schema.name)
         if not isinstance(source, str):
             raise RecordError(field=f"codes.{schema.name}", found=_short(source), expected="Python source")

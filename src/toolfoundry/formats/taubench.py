@@ -187,15 +187,10 @@ def _tools(folder: Path) -> tuple[Tool, ...]:
     tools: list[Tool] = []
     for index, entry in enumerate(cast("list[Any]", entries)):
         try:
-            function = entry["function"]
-            schema = ToolSchema(
-                name=function["name"],
-                description=function.get("description", ""),
-                parameters=function.get("parameters", {"type": "object", "properties": {}}),
-            )
-        except (KeyError, TypeError, AttributeError, ValidationError):
-            expected = "an OpenAI function"
-            raise RecordError(file=str(file), field=str(index), found=_short(entry), expected=expected) from None
+            schema = ToolSchema.from_function(entry)
+        except RecordError as problem:
+            found = _short(entry)
+            raise RecordError(file=str(file), field=str(index), found=found, expected=problem.expected) from None
         if any(tool.name == schema.name for tool in tools):
             found = f"a second tool named {schema.name!r}"
             raise RecordError(file=str(file), field=str(index), found=found, expected="distinct names")
