@@ -65,6 +65,13 @@ def test_a_call_without_result_was_not_executed():
     assert read.stop == "max_turns"
 
 
+def test_calls_beyond_the_limit_of_a_turn_earn_nothing():
+    """As in our own rollouts, which do not execute them."""
+    told = [QUESTION, calls(1, 2), reply("x1", "one"), reply("x2", "two")]
+    read = read_conversation(SPEC.task, told, calls_per_turn=1)
+    assert [(r.content, r.error) for r in read.turns[0].results] == [("one", None), ("", "limit: not executed")]
+
+
 def test_how_it_ended():
     """With an answer, cut off in the middle of a message, or before anything was said: that one is unscored."""
     said = {"role": "assistant", "content": "It is Bel."}

@@ -32,8 +32,9 @@ def read_conversation(
 
     What stands before the first message of the assistant is the prompt. `cut_off`: its last message ended at a token
     limit. Tool messages belong to the calls of the assistant's message before them, by `tool_call_id` where the ids of
-    that message are distinct, else by their order; a call without one was not executed. What the user says later is
-    the notice of the turn before it. Without any message of the assistant the trajectory is unscored (stop "error").
+    that message are distinct, else by their order; a call without one was not executed, and those of a message beyond
+    `calls_per_turn` count as not executed, as in our own rollouts. What the user says later is the notice of the turn
+    before it. Without any message of the assistant the trajectory is unscored (stop "error").
 
     Raises RecordError for a message of an unknown role, or whose content or calls have another form.
     """
@@ -65,7 +66,7 @@ def read_conversation(
     turns = [
         Turn(
             completion=Completion(message=_cut(said) if cut_off and place == len(spoken) - 1 else said),
-            results=_results(said, ids, replies),
+            results=_results(said, ids, replies, calls_per_turn),
             notice="\n".join(notices) or None,
         )
         for place, (said, ids, replies, notices) in enumerate(spoken)
@@ -82,13 +83,15 @@ def read_conversation(
     )
 
 
-def _results(said: Message, ids: Sequence[Any], replies: Sequence[Mapping[str, Any]]) -> tuple[ToolResult, ...]:
+def _results(
+    said: Message, ids: Sequence[Any], replies: Sequence[Mapping[str, Any]], most: int
+) -> tuple[ToolResult, ...]:
     by_id = {reply["id"]: reply for reply in replies}
     trusted = len(set(ids)) == len(ids) and len(by_id) == len(replies) and set(by_id) <= set(ids)
     results: list[ToolResult] = []
     for place, call in enumerate(said.tool_calls):
         reply = by_id.get(ids[place]) if trusted else replies[place] if place < len(replies) else None
-        if reply is None:
+        if reply is None or place >= most:
             results.append(ToolResult(call_id=call.id, error="limit: not executed"))
         elif (text := str(reply["text"])).startswith(_ERROR):
             results.append(ToolResult(call_id=call.id, error=text.removeprefix(_ERROR)))
