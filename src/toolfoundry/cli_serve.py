@@ -39,7 +39,7 @@ def serve_mcp(
     """Serve the tools of one environment over MCP; each client has a worker of the sandbox of its own."""
     from toolfoundry.sandbox import Sandbox
     from toolfoundry.serve.listen import listen, url_of
-    from toolfoundry.serve.mcp_server import serve_http, serve_stdio
+    from toolfoundry.serve.mcp_server import http_server, serve_stdio
 
     spec = _find(envs, item)
     question = escape(visible(spec.scenario.question, 100))
@@ -49,7 +49,7 @@ def serve_mcp(
             return
         with listen(host, port) as bound:
             _say(f"{len(spec.tools)} tools at {url_of(bound, '/mcp')} (environment {spec.id}: {question})")
-            asyncio.run(serve_http(spec, sandbox, bound, host=host, idle_s=idle))
+            asyncio.run(http_server(spec, sandbox, bound, host=host, idle_s=idle).serve([bound]))
 
 
 def _find(envs: Path, item: str | None) -> EnvSpec:

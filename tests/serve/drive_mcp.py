@@ -60,7 +60,7 @@ async def stdio(*arguments: str) -> AsyncIterator[Any]:
 
 @contextlib.asynccontextmanager
 async def http(url: str, mode: str = "auto") -> AsyncIterator[Any]:
-    """The official client of a server that runs. `mode`: of the second major's client, "auto", "legacy" or a version."""
+    """The official client of a server that runs. `mode` is for that of the second major: auto, legacy or a version."""
     if second_major():
         from mcp import Client
 

@@ -36,7 +36,8 @@ def listen(host: str, port: int) -> socket.socket:
 
 def url_of(bound: socket.socket, path: str = "") -> str:
     """Where clients on this machine find it."""
-    host, port = bound.getsockname()[:2]
+    address: tuple[str, int] = bound.getsockname()[:2]
+    host, port = address
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"http://{f'[{host}]' if ':' in host else host}:{port}{path}"
 

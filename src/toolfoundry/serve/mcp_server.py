@@ -1,4 +1,3 @@
-# pyright: basic
 """The tools of one environment as an MCP server, for the current major of the official SDK and the one before.
 
 Each client has a worker of the sandbox of its own, and with it a state of its own: over stdio a process has one
@@ -13,6 +12,7 @@ before, to which they fall back by themselves.
 Not covered: goals and rewards, which an MCP client has no use for (see `openenv_server`), and a tool's `output`
 schema: MCP would have it describe structured content, and our results are text.
 """
+# pyright: basic, reportMissingImports=false
 
 from __future__ import annotations
 
@@ -35,16 +35,7 @@ try:
 except ImportError:
     raise MissingExtra("mcp", "serving tools over MCP") from None
 
-__all__ = [
-    "IDLE_S",
-    "MAX_ARGUMENT_BYTES",
-    "PROMPT",
-    "ClientTools",
-    "build_server",
-    "http_app",
-    "serve_http",
-    "serve_stdio",
-]
+__all__ = ["IDLE_S", "MAX_ARGUMENT_BYTES", "PROMPT", "ClientTools", "build_server", "http_server", "serve_stdio"]
 
 PROMPT = "task"
 MAX_ARGUMENT_BYTES = 4 << 20  # what the SDK takes as a request over HTTP; over stdio it has no limit of its own
@@ -222,39 +213,30 @@ async def serve_stdio(spec: EnvSpec, executor: Executor) -> None:
         await server.run(incoming, outgoing, server.create_initialization_options())
 
 
-def http_app(spec: EnvSpec, executor: Executor, *, hosts: list[str] | None, idle_s: float = IDLE_S) -> Any:
-    """The ASGI application, with its one endpoint `/mcp`.
+def http_server(
+    spec: EnvSpec, executor: Executor, bound: socket.socket, *, host: str = "127.0.0.1", idle_s: float = IDLE_S
+) -> Any:
+    """The server at a listening socket, with the one path `/mcp`; `await it.serve([bound])` runs it until a signal.
 
-    hosts: names under which it may be addressed; None lets any pass. A page in a browser that gets its own name to
-    point at this machine (DNS rebinding) is refused by them. idle_s: a session without a request for that long ends.
+    host: the name under which the socket was bound. The server answers to it and, where only this machine reaches it,
+    to the names of loopback: a page in a browser whose name was made to point at this machine (DNS rebinding) has
+    another. Bound to every address it answers to any name. idle_s: a session without a request for that long ends.
     """
+    import uvicorn
     from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
     from mcp.server.transport_security import TransportSecuritySettings
     from starlette.applications import Starlette
     from starlette.routing import Route
 
-    names = [form for host in hosts or () for form in (host, f"{host}:*")]
+    hosts = {host, "127.0.0.1", "localhost", "[::1]"} if is_loopback(bound) else {host}
+    names = [form for name in sorted(hosts) for form in (name, f"{name}:*")]
     security = TransportSecuritySettings(
-        enable_dns_rebinding_protection=hosts is not None,
+        enable_dns_rebinding_protection=host not in ("0.0.0.0", "::"),
         allowed_hosts=names,
         allowed_origins=[f"http://{name}" for name in names],
     )
     server = build_server(spec, executor, over_http=True)
     manager = StreamableHTTPSessionManager(app=server, security_settings=security, session_idle_timeout=idle_s)
-    return Starlette(routes=[Route("/mcp", endpoint=manager.asgi_app)], lifespan=lambda _: manager.run())
-
-
-async def serve_http(
-    spec: EnvSpec, executor: Executor, bound: socket.socket, *, host: str = "127.0.0.1", idle_s: float = IDLE_S
-) -> None:
-    """Serves at a listening socket until it is told to stop by a signal. `host`: under which name it was bound."""
-    import uvicorn
-
-    if is_loopback(bound):
-        hosts = ["127.0.0.1", "localhost", "[::1]", host]
-    else:
-        hosts = None if host in ("0.0.0.0", "::") else [host]
-    app = http_app(spec, executor, hosts=hosts, idle_s=idle_s)
+    app = Starlette(routes=[Route("/mcp", endpoint=manager.asgi_app)], lifespan=lambda _: manager.run())
     # Without uvicorn's own logging, which writes to standard output; what is wrong still goes to standard error.
-    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=2)
-    await uvicorn.Server(config).serve(sockets=[bound])
+    return uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=2))
