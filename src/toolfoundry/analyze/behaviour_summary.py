@@ -52,7 +52,7 @@ class Change(Record):
     """One figure (a kind of failure, or a measure) before and after, over the pairs that have it in both.
 
     difference: after minus before; low, high: its 95% interval (Student's t, clustered by environment), None with fewer
-    than two XX
+    than two clusters, or where all differences are equal
     """
 
     scenario: str

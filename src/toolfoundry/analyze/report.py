@@ -74,12 +74,14 @@ class Talk(NamedTuple):
 
 
 class Benchmark(NamedTuple):
-    """The results at one benchmark, by the number of the run; `differences` by group and metric, of two runs."""
+    """The results at one benchmark, by the number of the run; `differences` by group and metric, of two runs, and
+    `shared` the pairs behind them, by group."""
 
     title: str
     results: dict[int, Result]
     groups: list[str]
     differences: dict[tuple[str, str], compare.Row]
+    shared: dict[str, int]
     drawings: dict[str, page.Drawing]
 
 
@@ -212,12 +214,14 @@ def _benchmarks(runs: Sequence[Run], rule: Rule, *, plots: bool) -> list[Benchma
             number: summarise_attempts(about_of(run), run.attempts, rule, groups=order)
             for number, run in of_name.items()
         }
+        differences = _differences(list(of_name.values()), rule)
         found.append(
             Benchmark(
                 title=name,
                 results=results,
                 groups=list(dict.fromkeys(row.group for result in results.values() for row in result.rows)),
-                differences=_differences(list(of_name.values()), rule),
+                differences=differences,
+                shared={group: row.pairs for (group, _), row in differences.items()},
                 drawings=draw_scores(results) if plots else {},
             )
         )
@@ -225,14 +229,14 @@ def _benchmarks(runs: Sequence[Run], rule: Rule, *, plots: bool) -> list[Benchma
 
 
 def _differences(runs: Sequence[Run], rule: Rule) -> dict[tuple[str, str], compare.Row]:
-    """What changed from the first to the second of two runs; nothing where they have no attempt in common."""
+    """What changed from the first to the second of two runs, where they have two clusters of attempts in common."""
     if len(runs) != 2:
         return {}
     try:
         found = compare.compare_runs(_observed(runs[0], rule), _observed(runs[1], rule), rule)
     except InputError:
         return {}
-    return {(row.group, row.metric): row for row in found.rows}
+    return {(row.group, row.metric): row for row in found.rows if row.clusters > 1}
 
 
 def _observed(run: Run, rule: Rule) -> compare.Run:
@@ -254,7 +258,8 @@ def _behaviours(runs: Sequence[Run], played: Sequence[Played], *, plots: bool) -
             drawings["Failures"] = drawing
         if (drawing := draw_progress({number: run.trajectories for number, run in enumerate(runs)})) is not None:
             drawings["Sub-questions solved after so many turns, mean share"] = drawing
-    return Behaviours(summaries, {change.figure: change for change in changed if change.scenario == "all"}, drawings)
+    overall = [change for change in changed if change.scenario == "all" and change.clusters > 1]
+    return Behaviours(summaries, {change.figure: change for change in overall}, drawings)
 
 
 def _training(path: Path) -> Training:

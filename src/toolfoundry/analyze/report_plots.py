@@ -62,7 +62,7 @@ def draw_failures(summaries: Mapping[int, BehaviourSummary]) -> Drawing | None:
     if not shown:
         return None
     figure, axes = new_axes()
-    figure.set_size_inches(4.0, _TALL)
+    figure.set_size_inches(4.6, _TALL)
     thick = 0.8 / len(summaries)
     for place, (number, summary) in enumerate(summaries.items()):
         for y, kind in enumerate(shown):
@@ -80,7 +80,7 @@ def draw_failures(summaries: Mapping[int, BehaviourSummary]) -> Drawing | None:
 def draw_progress(runs: Mapping[int, Sequence[Trajectory]]) -> Drawing | None:
     """The mean share of a trajectory's sub-questions that are solved after so many turns; None where there are none."""
     figure, axes = new_axes()
-    figure.set_size_inches(4.0, _TALL)
+    figure.set_size_inches(4.6, _TALL)
     longest = 0
     for number, trajectories in runs.items():
         solved: list[list[int]] = []
@@ -118,7 +118,15 @@ def draw_parts(rounds: Sequence[tuple[int, RewardParts]]) -> Drawing:
         points = [(number, parts.values[name]) for number, parts in rounds if parts.values[name] is not None]
         xs, ys = [x for x, _ in points], [y for _, y in points]
         axes.plot(xs, ys, color=colour, linewidth=1.6, marker="o", markersize=2.5, label=title)
-    axes.legend(fontsize=7.5, frameon=False, ncols=4, labelcolor="linecolor", handlelength=0.8, loc="lower right")
+    figure.legend(
+        fontsize=9.5,
+        frameon=False,
+        ncols=4,
+        labelcolor="linecolor",
+        handlelength=0.8,
+        columnspacing=1.2,
+        loc="outside upper left",
+    )
     axes.set_ylim(0, 1.02)
     axes.set_xlabel("round")
     axes.xaxis.get_major_locator().set_params(integer=True)

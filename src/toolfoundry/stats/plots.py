@@ -129,9 +129,9 @@ def as_svg(figure: Any, title: str) -> Drawing:
         "font.family": "sans-serif",
     }
     axes = figure.axes[0]
-    axes.tick_params(colors=_INK, labelsize=8.5, length=2.5)
+    axes.tick_params(colors=_INK, labelsize=10.5, length=2.5)
     for label in (axes.xaxis.label, axes.yaxis.label):
-        label.set(color=_INK, fontsize=8.5)
+        label.set(color=_INK, fontsize=10.5)
     for spine in axes.spines.values():
         spine.set(color=_INK, alpha=0.4)
     for line in (*axes.get_xgridlines(), *axes.get_ygridlines()):

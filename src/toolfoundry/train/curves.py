@@ -190,7 +190,7 @@ def _draw_cpu(axes: Any, rows: Sequence[Row]) -> None:
         )
         bottoms = [a + b for a, b in zip(bottoms, heights, strict=True)]
     axes.legend(
-        fontsize=7.5,
+        fontsize=8.5,
         frameon=False,
         ncols=5,
         labelcolor="linecolor",
