@@ -40,7 +40,7 @@ except ImportError:
 
 from toolfoundry.policies.transformers import TransformersSampler
 
-__all__ = ["EpisodeRollouts", "PrefixRollouts", "require_kept_prefixes"]
+__all__ = ["EpisodeRollouts", "PrefixRollouts", "episode_metrics", "require_kept_prefixes"]
 
 _MALFORMED = -0.3  # this reward or less: nothing said, or what was said could not be read
 
@@ -177,7 +177,7 @@ class EpisodeRollouts(_Rollouts):
     def reward(self, prompts: list[str], log_metric: Any, **columns: Any) -> list[float | None]:  # noqa: ARG002
         """The score of each episode of the last rollout, None where it failed."""
         scores = [score_trajectory(trajectory) for trajectory in self._played]
-        for name, value in _episode_metrics(self._played).items():
+        for name, value in episode_metrics(self._played).items():
             log_metric(name, value)
         log_metric("split", self._split / len(self._played))
         self._count([trajectory.error for trajectory in self._played])
@@ -275,7 +275,7 @@ def _response_metrics(responses: Sequence[Response], scored: Sequence[Scored]) -
     return metrics
 
 
-def _episode_metrics(trajectories: Sequence[Trajectory]) -> dict[str, float]:
+def episode_metrics(trajectories: Sequence[Trajectory]) -> dict[str, float]:
     """Means over the scored episodes, with the strict Solve metrics; `malformed`: share with a malformed turn."""
     known = [(one, score) for one in trajectories if (score := score_trajectory(one)) is not None]
     if not known:
