@@ -24,6 +24,7 @@ from toolfoundry.cli_bench import bench_build, bench_verify
 from toolfoundry.cli_build import build
 from toolfoundry.cli_compare import compare
 from toolfoundry.cli_evaluate import evaluate
+from toolfoundry.cli_export import export_chat, export_to_huggingface, export_to_nemo_gym, export_to_verifiers
 from toolfoundry.cli_export_verl import export_to_verl
 from toolfoundry.cli_gallery import gallery
 from toolfoundry.cli_general import general
@@ -236,6 +237,16 @@ def export_ftrl(
 
 
 export_app.command("verl", epilog="Example: [cyan]toolfoundry export verl envs.jsonl -o run/[/cyan]")(export_to_verl)
+export_app.command("verifiers", epilog="Example: [cyan]toolfoundry export verifiers envs.jsonl -o my-set/[/cyan]")(
+    export_to_verifiers
+)
+export_app.command("nemo-gym", epilog="Example: [cyan]toolfoundry export nemo-gym envs.jsonl -o rows.jsonl[/cyan]")(
+    export_to_nemo_gym
+)
+export_app.command("chat", epilog="Example: [cyan]toolfoundry export chat envs.jsonl -o sft.jsonl[/cyan]")(export_chat)
+export_app.command("huggingface", epilog="Example: [cyan]toolfoundry export huggingface envs.jsonl -o set/[/cyan]")(
+    export_to_huggingface
+)
 
 
 app.command(epilog="Example: [cyan]toolfoundry pack envs.jsonl -o envs.packed.jsonl.zst[/cyan]")(pack)
