@@ -19,6 +19,7 @@ from pydantic import JsonValue
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from toolfoundry.cli_build_tools import ToolsSession, without_rewriting
 from toolfoundry.console import Problems, command_line, done_line, err, out, print_json, progress, separate, write_mode
 from toolfoundry.errors import InputError, MissingExtra, OutputError
 from toolfoundry.store import RecordWriter, WriteMode, read, run_file, write_run_file
@@ -86,6 +87,10 @@ def build(
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Processes. (Default: all cores.)", rich_help_panel=_PROCEDURAL)
     ] = None,
+    tools: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Your own tools: functions (.py), an OpenAPI 3 file, an MCP tool list."),
+    ] = None,
     questions: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Questions: JSONL, text, MoreHopQA.", rich_help_panel=_LLM),
@@ -150,6 +155,7 @@ def build(
 
     strange = {
         "procedural": {
+            "--dry-run": dry_run and tools is None,
             "--questions": questions,
             "--topics": topics,
             "--model": model,
@@ -166,7 +172,24 @@ def build(
     }
     if given_anyway := [option for option, value in strange[author].items() if value]:
         raise InputError(f"--author {author} has no use for {', '.join(given_anyway)}: another author's options")
-    inputs = [path for path in (drafts, questions, topics, pool, *(exclude or ())) if path is not None]
+    if tools is not None:
+        given_anyway = [
+            option
+            for option, value in (
+                ("--split", split != "train"),
+                ("--hold-out", hold_out),
+                ("--jobs", jobs),
+                ("--questions", questions),
+                ("--topics", topics),
+                ("--pool", pool),
+                ("--drafts", drafts),
+                ("--stop-after", stop_after),
+            )
+            if value
+        ]
+        if given_anyway:
+            raise InputError(f"--tools has no use for {', '.join(given_anyway)}")
+    inputs = [path for path in (tools, drafts, questions, topics, pool, *(exclude or ())) if path is not None]
     separate(output, *inputs)
     if html is not None:
         from toolfoundry.build.html import require_extra
@@ -188,8 +211,14 @@ def build(
     problems = Problems()
     mode = write_mode(force, resume)
     benchmarks = Benchmarks(exclude) if exclude else None
-    session: _Procedural | _WithModel
-    if author == "procedural":
+    session: _Procedural | _WithModel | ToolsSession
+    if author == "procedural" and tools is not None:
+        session = ToolsSession(tools, seed, count, without_rewriting(chosen.scaling, knobs), None)
+        options |= session.options
+        if dry_run:
+            session.estimate(as_json)
+            return
+    elif author == "procedural":
         options |= {"profile": chosen.model_dump(mode="json"), "split": split}
         recipe = Recipe(profile=chosen, seed=seed, split=split)
         given = read(drafts, _draft(), skip_bad=skip_bad, on_bad=problems) if drafts else None
@@ -200,8 +229,8 @@ def build(
 
         if not model:
             raise InputError("--author llm needs --model (and --base-url, unless it is the vendor's)")
-        if sum(path is not None for path in (questions, topics, drafts)) != 1:
-            raise InputError("--author llm needs exactly one of --questions, --topics and --drafts")
+        if tools is None and sum(path is not None for path in (questions, topics, drafts)) != 1:
+            raise InputError("--author llm needs exactly one of --questions, --topics, --drafts and --tools")
         if budget is not None and (budget <= 0 or price_in is None or price_out is None):
             raise InputError("--budget needs a sum above 0, and --price-in and --price-out to count with")
         config = LLMConfig.model_validate(
@@ -222,10 +251,15 @@ def build(
                 "budget": budget,
             }
         )
-        options |= {"scaling": chosen.scaling.model_dump(mode="json")}
-        options |= {"llm": _without_secrets(config), "input": str(questions or topics or drafts)}
-        options |= {"pool": None if pool is None else str(pool)}
-        session = _WithModel(config, _given(questions, topics, drafts, skip_bad, problems), _pool(pool), chosen, count)
+        options |= {"llm": _without_secrets(config)}
+        if tools is not None:
+            session = ToolsSession(tools, seed, count, without_rewriting(chosen.scaling, knobs), config)
+            options |= session.options
+        else:
+            options |= {"scaling": chosen.scaling.model_dump(mode="json"), "input": str(questions or topics or drafts)}
+            options |= {"pool": None if pool is None else str(pool)}
+            given = _given(questions, topics, drafts, skip_bad, problems)
+            session = _WithModel(config, given, _pool(pool), chosen, count)
         if dry_run:
             session.estimate(as_json)
             return
@@ -233,7 +267,7 @@ def build(
             raise MissingExtra("openai", "--author llm")
         if batch_dir is None and api_key_env and not os.environ.get(api_key_env):
             raise InputError(f"--api-key-env: found nothing in {api_key_env}, expected the key")
-    if stop_after is not None:
+    if stop_after is not None and not isinstance(session, ToolsSession):
         _same_build(output, mode, {**options, "stop_after": stop_after})
         _write_drafts(session, output, mode, stop_after, options, problems, started)
         return

@@ -26,7 +26,7 @@ from toolfoundry.build.authors.llm.batch import BatchFiles, Wave
 from toolfoundry.build.authors.llm.cache import Prices, ReplyCache, Spent
 from toolfoundry.build.authors.llm.completions import Completions, Structured
 from toolfoundry.build.authors.llm.endpoint import Endpoint, Transport
-from toolfoundry.build.authors.llm.prompting import answer_data, asking, correction, prompt_hashes, system_text
+from toolfoundry.build.authors.llm.prompting import Prompt, answer_data, asking, correction, prompt_hashes, system_text
 from toolfoundry.build.authors.llm.replies import (
     DECOMPOSITION,
     DOCUMENTS,
@@ -144,6 +144,7 @@ class _Conversation:
 
     stage: Stage
     messages: list[ChatMessage]
+    form: dict[str, JsonValue] | None
     asked: int = 0
     parts: dict[str, str] = field(default_factory=dict[str, str])
 
@@ -223,13 +224,13 @@ class LLMAuthor:
     async def decompose(self, brief: Brief, feedback: Feedback | None = None) -> Decomposition:
         if feedback is None and (given := decomposition_from(brief)) is not None:
             return given
-        return await self._ask(
+        return await self.ask(
             "decompose", brief, _brief_data(brief, self.config.seed), lambda text, _: read_decomposition(text), feedback
         )
 
     async def document(self, draft: Draft, feedback: Feedback | None = None) -> Documents:
         data: dict[str, JsonValue] = {"question": draft.scenario.question, "steps": _steps(draft)}
-        return await self._ask(
+        return await self.ask(
             "document", draft.brief, data, lambda text, _: read_documents(text, Given(draft)), feedback
         )
 
@@ -241,9 +242,7 @@ class LLMAuthor:
         shown = {name for group in overlaps for name in group}
         groups: list[JsonValue] = [list(group) for group in overlaps]
         data: dict[str, JsonValue] = {"overlaps": groups, "steps": _steps(draft), **_documents(draft, shown)}
-        return await self._ask(
-            "integrate", draft.brief, data, lambda text, _: read_merges(text, Given(draft)), feedback
-        )
+        return await self.ask("integrate", draft.brief, data, lambda text, _: read_merges(text, Given(draft)), feedback)
 
     async def scale(self, draft: Draft, scaling: Scaling, feedback: Feedback | None = None) -> Documents:
         levels = {"generalize": scaling.generalize, "expand": scaling.expand, "retype": scaling.retype}
@@ -256,7 +255,7 @@ class LLMAuthor:
             "steps": _steps(draft),
             **_documents(draft, {document.name for document in draft.documents}),
         }
-        return await self._ask(
+        return await self.ask(
             "scale", draft.brief, data, lambda text, _: read_scaled(text, Given(draft), asked_for), feedback
         )
 
@@ -280,23 +279,27 @@ class LLMAuthor:
             trials = found.trials or (previous.trials if isinstance(previous, Deployment) else ())
             return found.model_copy(update={"trials": trials})
 
-        return await self._ask("deploy", draft.brief, data, read, feedback)
+        return await self.ask("deploy", draft.brief, data, read, feedback)
 
     # --- asking --------------------------------------------------------------------------------------------------
 
-    async def _ask(
+    async def ask(
         self,
         stage: Stage,
         brief: Brief,
         data: Mapping[str, JsonValue],
         read: Callable[[str, Mapping[str, str]], R],
         feedback: Feedback | None,
+        *,
+        prompt: Prompt | None = None,
+        form: dict[str, JsonValue] | None = None,
     ) -> R:
         """What can be read out of the model's reply. Raises Rejected after `attempts` requests for this stage.
 
-        `read` is given the text of a reply, and the sources that earlier replies of the conversation gave.
+        `read` is given the text of a reply, and the sources that earlier replies of the conversation gave. `prompt` and
+        `form` are the stage's own unless another author says others.
         """
-        talk = self._conversation(stage, brief, data, feedback)
+        talk = self._conversation(stage, brief, data, feedback, prompt or stage, form or _FORMS.get(stage))
         complaints: Sequence[Complaint] = ()
         if feedback is not None:
             complaints = feedback.complaints
@@ -319,16 +322,22 @@ class LLMAuthor:
                 return found
 
     def _conversation(
-        self, stage: Stage, brief: Brief, data: Mapping[str, JsonValue], feedback: Feedback | None
+        self,
+        stage: Stage,
+        brief: Brief,
+        data: Mapping[str, JsonValue],
+        feedback: Feedback | None,
+        prompt: Prompt,
+        form: dict[str, JsonValue] | None,
     ) -> _Conversation:
         """The conversation so far: the one in memory, or a new one, which with feedback begins with what was given."""
         talk = self._talks.get(brief.index)
         if feedback is None or talk is None or talk.stage != stage:
             opening = [
-                ChatMessage(role="system", content=system_text(stage)),
+                ChatMessage(role="system", content=system_text(prompt)),
                 ChatMessage(role="user", content=asking(data)),
             ]
-            talk = _Conversation(stage, opening)
+            talk = _Conversation(stage, opening, form)
             if feedback is not None and feedback.previous is not None:
                 talk.add(orjson.dumps(feedback.previous.model_dump(mode="json", exclude_none=True)).decode())
                 talk.asked = 1
@@ -348,7 +357,7 @@ class LLMAuthor:
                 max_tokens=max_tokens,
                 temperature=self.config.temperature,
                 top_p=self.config.top_p,
-                form=_FORMS.get(talk.stage),
+                form=talk.form,
                 extra=self.config.extra_body,
                 salt=salt,
                 token_field=self.config.token_field,

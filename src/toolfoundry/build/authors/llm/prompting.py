@@ -11,6 +11,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib import resources
+from typing import Literal
 
 import orjson
 from pydantic import JsonValue
@@ -22,9 +23,15 @@ from toolfoundry.sandbox import ALLOWED_IMPORTS
 from toolfoundry.types import Answer
 from toolfoundry.untrusted import visible
 
-__all__ = ["answer_data", "asking", "correction", "prompt_hashes", "system_text"]
+__all__ = ["Prompt", "answer_data", "asking", "correction", "prompt_hashes", "system_text"]
 
-_FILES = ("ask", "correct", "decompose", "deploy", "document", "integrate", "scale")
+Prompt = Stage | Literal["reword", "use-decompose", "use-document"]
+"""A system text: of a stage, or of an author that asks for something else at that stage."""
+
+_FILES = (
+    *("ask", "correct", "decompose", "deploy", "document", "integrate", "scale"),
+    *("reword", "use-decompose", "use-document"),
+)
 _UNUSUAL = frozenset("dis gc inspect linecache locale os pickle sys threading token tokenize".split())
 _MOST_CHARS = 600  # of one complaint
 
@@ -35,9 +42,9 @@ def prompt_hashes() -> dict[str, str]:
 
 
 @lru_cache
-def system_text(stage: Stage) -> str:
+def system_text(prompt: Prompt) -> str:
     """What the model is told about a stage."""
-    text = _file(stage)
+    text = _file(prompt)
     return text.replace("{{operations}}", _operations()).replace("{{imports}}", _imports())
 
 

@@ -32,15 +32,19 @@ from toolfoundry.sources import parse_source
 from toolfoundry.types import Answer, AnswerType, Final, ToolSchema
 
 __all__ = [
+    "CALLS",
     "DECOMPOSITION",
     "DOCUMENTS",
     "MERGES",
+    "REWORDING",
     "SCALED",
     "Given",
+    "read_calls",
     "read_decomposition",
     "read_deployment",
     "read_documents",
     "read_merges",
+    "read_rewording",
     "read_scaled",
 ]
 
@@ -139,6 +143,24 @@ class _Call(_Form):
     arguments: dict[str, JsonValue]
 
 
+class _ToolCall(_Call):
+    tool: str
+
+
+class _Calls(_Form):
+    calls: list[_ToolCall]
+
+
+class _Worded(_Form):
+    id: str
+    question: str
+
+
+class _Rewording(_Form):
+    question: str
+    steps: list[_Worded]
+
+
 class _Merge(_Form):
     merged: list[str]
     document: _Document
@@ -179,6 +201,8 @@ class _Trials(_Form):
 F = TypeVar("F", bound=_Form)
 DECOMPOSITION: dict[str, JsonValue] = _Decomposition.model_json_schema()
 DOCUMENTS: dict[str, JsonValue] = _Documents.model_json_schema()
+CALLS: dict[str, JsonValue] = _Calls.model_json_schema()
+REWORDING: dict[str, JsonValue] = _Rewording.model_json_schema()
 MERGES: dict[str, JsonValue] = _Merges.model_json_schema()
 SCALED: dict[str, JsonValue] = _Scaling.model_json_schema()
 
@@ -217,6 +241,19 @@ def read_decomposition(text: str) -> Decomposition:
         steps=steps,
         final=Final(operation=form.final.operation, arguments=_symbolic(form.final.arguments, known, "final")),
     )
+
+
+def read_rewording(text: str, given: Decomposition) -> Decomposition:
+    """The decomposition in other words; answers and final answer stay. Raises Unreadable."""
+    form = _read(_Rewording, text)
+    worded = {step.id: step.question.strip() for step in form.steps}
+    _all_named([step.id for step in given.steps], list(worded), "step")
+    steps = tuple(step.model_copy(update={"question": worded[step.id]}) for step in given.steps)
+    for step, before in zip(steps, given.steps, strict=True):
+        if set(step.needs) != set(before.needs):
+            wanted = ", ".join(f"{{{need}}}" for need in before.needs) or "none"
+            raise Unreadable.because("reference", f"step {step.id}: expected the references {wanted}, as before")
+    return given.model_copy(update={"question": form.question.strip(), "steps": steps})
 
 
 def _answer(form: _Answer, place: str) -> Answer:
@@ -288,6 +325,18 @@ def read_documents(text: str, given: Given) -> Documents:
             )
             for tool in ordered
         ),
+    )
+
+
+def read_calls(text: str, steps: Sequence[str], tools: Sequence[str]) -> tuple[SymbolicCall, ...]:
+    """Stage 2 with given tools: which tool answers each step, and with which arguments. Raises Unreadable."""
+    calls = {call.step: call for call in _read(_Calls, text).calls}
+    _all_named(steps, list(calls), "step")
+    if unknown := [call.tool for call in calls.values() if call.tool not in tools]:
+        raise Unreadable.because("unknown-tool", f"there is no tool {unknown[0]!r}, expected one of {', '.join(tools)}")
+    return tuple(
+        SymbolicCall(step=step, tool=calls[step].tool, arguments=_symbolic(calls[step].arguments, steps, step))
+        for step in steps
     )
 
 
