@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OTHER_PYTHONS ?= python3.11 python3.12 python3.13
 
-.PHONY: demo test check bench docs test-pythons test-verl test-inspect test-mcp test-openenv clean
+.PHONY: demo test check bench docs test-pythons test-verl test-inspect test-mcp test-openenv test-verifiers test-nemo-gym clean
 
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -94,6 +94,31 @@ $(OPENENV)/.ready: pyproject.toml
 test-openenv:  ## the OpenEnv server and folder with its own client and validator, in a virtual environment of its own
 	@$(MAKE) --no-print-directory $(OPENENV)/.ready || { echo "openenv cannot be installed here: tests skipped"; exit 0; }; \
 	$(OPENENV)/bin/python -m pytest tests/serve
+
+VERIFIERS := .venv-verifiers
+$(VERIFIERS)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(VERIFIERS)
+	$(VERIFIERS)/bin/python -m pip install --quiet --upgrade pip
+	$(VERIFIERS)/bin/python -m pip install --quiet verifiers==0.4.0 pytest -e .
+	touch $@
+
+test-verifiers:  ## the exported taskset in verifiers itself, in a virtual environment of its own
+	@$(MAKE) --no-print-directory $(VERIFIERS)/.ready || { echo "verifiers cannot be installed here: tests skipped"; exit 0; }; \
+	$(VERIFIERS)/bin/python -m pytest tests/verifiers_backend
+
+NEMO_GYM := .venv-nemo-gym
+$(NEMO_GYM)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(NEMO_GYM)
+	$(NEMO_GYM)/bin/python -m pip install --quiet --upgrade pip
+	$(NEMO_GYM)/bin/python -m pip install --quiet openai==2.44.0 pytest -e .
+	$(NEMO_GYM)/bin/python -m pip download --quiet --no-deps --only-binary :all: --python-version 3.13.14 \
+	  --dest $(NEMO_GYM) nemo-gym==0.7.0  # its Python floor is higher than ours: only its models are read
+	$(NEMO_GYM)/bin/python -m zipfile -e $(NEMO_GYM)/nemo_gym-0.7.0-py3-none-any.whl $(NEMO_GYM)/wheel
+	touch $@
+
+test-nemo-gym:  ## the exported rows by NeMo Gym's own models
+	@$(MAKE) --no-print-directory $(NEMO_GYM)/.ready || { echo "NeMo Gym cannot be had here: tests skipped"; exit 0; }; \
+	$(NEMO_GYM)/bin/python -m pytest tests/formats/test_nemo_gym.py
 
 clean:
 	rm -rf $(VENV) .venv-* demo-out .pytest_cache .ruff_cache .hypothesis

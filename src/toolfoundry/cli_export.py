@@ -222,10 +222,12 @@ def _conversations(
 
 
 def _card(envs: Path, card: Card) -> Card:
-    """The card with the set's origin, where its run file says that."""
+    """The card with the set's origin, where its run file says that. Its command line is not shown: it names paths."""
     try:
-        run: Any = orjson.loads(run_file(envs).read_bytes())
-        words = [str(word) for word in run["command"]]
-        return card._replace(made_by=" ".join(words), seed=run["config"].get("seed"))
+        config: Any = orjson.loads(run_file(envs).read_bytes())["config"]
+        author, profile, seed = config.get("author"), config.get("profile"), config.get("seed")
+        known = [f"author {author}"] if author else []
+        known += [f"profile {profile['name']}"] if profile else []
+        return card._replace(made_by=", ".join(known) or None, seed=seed)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return card

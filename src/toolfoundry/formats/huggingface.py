@@ -58,8 +58,8 @@ _CONVERSATIONS = {
 class Card(NamedTuple):
     """What a card says beyond the rows.
 
-    license: an identifier of the hub ("apache-2.0", "cc-by-4.0"; "unknown" where nobody said). made_by: the command
-    that built the set, and seed: its seed, where they are known. report: of `toolfoundry check`, where it was run.
+    license: an identifier of the hub ("apache-2.0", "cc-by-4.0"; "unknown" where nobody said). made_by: the author
+    and the profile of the build, and seed: its seed, where they are known. report: of `toolfoundry check`, where it was run.
     """
 
     title: str
@@ -112,7 +112,7 @@ def export_huggingface(
             for row in (first, *rows):
                 writer.write(row)
                 counts["conversations"] += 1
-    text = _header(card, counts, split) + _text(card, specs, counts)
+    text = _header(card, counts, split) + _text(card, specs, counts, split)
     replace_file(folder / "README.md", text.encode())
     return counts
 
@@ -151,7 +151,7 @@ def _size(count: int) -> str:
     return "n>10M"
 
 
-def _text(card: Card, specs: Sequence[EnvSpec], counts: Mapping[str, int]) -> str:
+def _text(card: Card, specs: Sequence[EnvSpec], counts: Mapping[str, int], split: str) -> str:
     count = counts["environments"]
     parts = [
         f"# {_plain(card.title)}",
@@ -161,7 +161,7 @@ def _text(card: Card, specs: Sequence[EnvSpec], counts: Mapping[str, int]) -> st
         "```python\n"
         "from datasets import load_dataset\n"
         "from toolfoundry.types import EnvSpec\n\n"
-        'rows = load_dataset("FOLDER", split="SPLIT")\n'
+        f'rows = load_dataset("THIS FOLDER", split="{split}")\n'
         'spec = EnvSpec.model_validate_json(rows[0]["environment"])\n'
         "```",
         "Tool sources are programs that a model may have written: run them in a sandbox, as ToolFoundry does.",
