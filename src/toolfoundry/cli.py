@@ -25,6 +25,7 @@ from toolfoundry.cli_build import build
 from toolfoundry.cli_compare import compare
 from toolfoundry.cli_evaluate import evaluate
 from toolfoundry.cli_export import export_chat, export_to_huggingface, export_to_nemo_gym, export_to_verifiers
+from toolfoundry.cli_export_openenv import export_to_openenv
 from toolfoundry.cli_export_verl import export_to_verl
 from toolfoundry.cli_gallery import gallery
 from toolfoundry.cli_general import general
@@ -236,6 +237,9 @@ def export_ftrl(
     done_line(f"{count} rows written to {output}", problems)
 
 
+export_app.command("openenv", epilog="Example: [cyan]toolfoundry export openenv envs.jsonl -o env/[/cyan]")(
+    export_to_openenv
+)
 export_app.command("verl", epilog="Example: [cyan]toolfoundry export verl envs.jsonl -o run/[/cyan]")(export_to_verl)
 export_app.command("verifiers", epilog="Example: [cyan]toolfoundry export verifiers envs.jsonl -o my-set/[/cyan]")(
     export_to_verifiers

@@ -48,9 +48,9 @@ def test_listening():
         assert is_loopback(bound)
         with pytest.raises(InputError, match=f"port {port} of 127.0.0.1 is in use; give another with --port"):
             listen("127.0.0.1", port)
-    with pytest.raises(InputError, match="cannot listen on port 0 of 192.0.2.1"):
+    with pytest.raises(InputError, match=r"cannot listen on port 0 of 192\.0\.2\.1"):
         listen("192.0.2.1", 0)
-    with pytest.raises(InputError, match="--host: found 'no.such.invalid'"):
+    with pytest.raises(InputError, match=r"--host: found 'no\.such\.invalid'"):
         listen("no.such.invalid", 0)
     with listen("0.0.0.0", 0) as bound:
         assert not is_loopback(bound)

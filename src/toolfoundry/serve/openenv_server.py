@@ -1,7 +1,7 @@
 """Our environments as an OpenEnv server: each reset chooses one of them, with tools of its own.
 
-A session (a WebSocket, or a session of `/mcp`) has an `Episode`, which runs and grades as everywhere else. A step is one
-turn of the policy: `call_tool` one call, `completion` a whole message with any number of calls, or with the final
+A session (a WebSocket, or a session of `/mcp`) has an `Episode`, which runs and grades as everywhere else. A step is
+one turn of the policy: `call_tool` one call, `completion` a whole message with any number of calls, or with the final
 answer, which ends the episode. The rewards of an episode add up to its score: every step has reward 0 but the last,
 which has the score of the trajectory (`score_trajectory(...).value`). What each turn earned by itself is in
 `metadata["turn_reward"]`; those are never to be added up.
@@ -13,15 +13,16 @@ are never sent; `metadata` is for the trainer and not to be shown to the policy.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import contextlib
 import functools
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
 
-import orjson
 from pydantic import Field, TypeAdapter, model_validator
 
 from toolfoundry import __version__
@@ -32,17 +33,14 @@ from toolfoundry.errors import FoundryError, InputError, MissingExtra
 from toolfoundry.frameworks import warn_untested
 from toolfoundry.policies.wire import BadReply, read_said
 from toolfoundry.reward import score_trajectory
-from toolfoundry.seeds import generator
-from toolfoundry.serve.listen import is_loopback
-from toolfoundry.sets import RecordSet, open_set
-from toolfoundry.store import lines
-from toolfoundry.types import Completion, EnvSpec, Fault, Limits, Message, Preset, ToolCall, ToolResult, Turn
+from toolfoundry.serve.listen import is_loopback, listen
+from toolfoundry.serve.openenv_tasks import Tasks
+from toolfoundry.types import Completion, Fault, Limits, Message, Preset, ToolCall, ToolResult, Turn
 
 try:
     from openenv.core.env_server.http_server import create_app
     from openenv.core.env_server.interfaces import Environment
     from openenv.core.env_server.mcp_types import (
-        RESERVED_TOOL_NAMES,
         CallToolObservation,
         ListToolsObservation,
         Tool,
@@ -58,12 +56,12 @@ __all__ = [
     "IDLE_S",
     "SESSIONS",
     "OpeningObservation",
-    "Tasks",
     "ToolFoundryAction",
     "ToolFoundryEnvironment",
     "TurnObservation",
     "http_server",
     "open_app",
+    "run",
 ]
 
 IDLE_S = 1800.0
@@ -120,67 +118,8 @@ class StepObservation(Observation):
 
     @classmethod
     def model_json_schema(cls, *arguments: Any, **options: Any) -> dict[str, Any]:
-        return TypeAdapter(TurnObservation | CallToolObservation | ListToolsObservation).json_schema(
-            *arguments, **options
-        )
-
-
-# --- tasks ---------------------------------------------------------------------------------------------------------
-
-
-class Tasks:
-    """The environments of a server: splits of one file each, from which records are read as they are asked for.
-
-    Raises InputError where a split has no environment, or a tool has a name that OpenEnv keeps for itself.
-    """
-
-    def __init__(self, files: Mapping[str, Path]) -> None:
-        self._sets: dict[str, RecordSet[EnvSpec]] = {}
-        self._places: dict[str, tuple[str, int]] = {}
-        for split, path in files.items():
-            opened = self._sets[split] = open_set(path, EnvSpec)
-            for place, (number, line) in enumerate(lines(path, EnvSpec)):
-                try:  # without building the record: a set may be large
-                    record: Any = orjson.loads(line)
-                    spec_id, names = record["id"], [tool["signature"]["name"] for tool in record["tools"]]
-                except (orjson.JSONDecodeError, KeyError, TypeError):
-                    opened[place]  # says what is wrong with it
-                    raise
-                if reserved := RESERVED_TOOL_NAMES.intersection(names):
-                    raise InputError(
-                        f"{path}:{number}: environment {spec_id} has a tool {min(reserved)!r}, a name that OpenEnv keeps "
-                        f"for itself (as {', '.join(sorted(RESERVED_TOOL_NAMES))}): rename it"
-                    )
-                self._places.setdefault(spec_id, (split, place))
-            if not len(opened):
-                raise InputError(f"{path}: has no environments")
-        if not self._sets:
-            raise InputError("found no split, expected at least one")
-
-    @property
-    def splits(self) -> list[str]:
-        return list(self._sets)
-
-    def of_split(self, split: str) -> RecordSet[EnvSpec]:
-        if split not in self._sets:
-            raise InputError(f"split: found {split!r}, expected one of {', '.join(self._sets)}")
-        return self._sets[split]
-
-    def choose(self, split: str | None, index: int | None, task_id: str | None, seed: int | None) -> EnvSpec:
-        """The environment that a reset asks for. Without id and index, `seed` draws one; without that, the first."""
-        if task_id is not None:
-            if task_id not in self._places:
-                raise InputError(f"task_id: found {task_id!r}, expected the id of an environment of this server")
-            found_split, place = self._places[task_id]
-            if split not in (None, found_split) or index not in (None, place):
-                raise InputError(f"task_id: {task_id!r} is task {place} of {found_split!r}, and another was named too")
-            return self._sets[found_split][place]
-        specs = self.of_split(split or self.splits[0])
-        if index is None:
-            index = 0 if seed is None else generator("openenv", seed).randrange(len(specs))
-        if not 0 <= index < len(specs):
-            raise InputError(f"index: found {index}, expected one from 0 to {len(specs) - 1}")
-        return specs[index]
+        kinds: Any = TurnObservation | CallToolObservation | ListToolsObservation
+        return TypeAdapter(kinds).json_schema(*arguments, **options)
 
 
 # --- the environment -----------------------------------------------------------------------------------------------
@@ -231,8 +170,8 @@ class ToolFoundryEnvironment(Environment):
                 tool_schemas=[tool.as_function() for tool in self._episode.tools],
             )
 
-    async def step_async(self, action: Any, timeout_s: float | None = None, **_: Any) -> Observation:
-        """One turn. What it may take is bounded by the sandbox; `timeout_s` is not used."""
+    async def step_async(self, action: Any, *_: Any, **_options: Any) -> Observation:
+        """One turn. The sandbox bounds what it may take, not the client's `timeout_s`."""
         async with self._turn:
             self._check_open()
             if action.type == "list_tools":
@@ -254,8 +193,8 @@ class ToolFoundryEnvironment(Environment):
     def reset(self, seed: int | None = None, episode_id: str | None = None, **which: Any) -> Observation:
         return run_async_safely(self.reset_async(seed=seed, episode_id=episode_id, **which))
 
-    def step(self, action: Any, timeout_s: float | None = None, **_: Any) -> Observation:
-        return run_async_safely(self.step_async(action, timeout_s))
+    def step(self, action: Any, *_: Any, **_options: Any) -> Observation:
+        return run_async_safely(self.step_async(action))
 
     @property
     def state(self) -> State:
@@ -294,7 +233,7 @@ class ToolFoundryEnvironment(Environment):
         score = score_trajectory(episode.trajectory())
         assert score is not None  # only a failure leaves a trajectory unscored, and a failure gives no turn
         metadata |= {"stop": episode.stop, "score": score.model_dump(mode="json")}
-        self._episode.close()
+        episode.close()
         return {"done": True, "reward": score.value, "metadata": metadata}
 
     def _one_call(self, name: str, arguments: dict[str, Any]) -> Message:
@@ -446,3 +385,16 @@ def http_server(app: Any, bound: socket.socket, *, host: str = "127.0.0.1") -> A
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]", "::1", host])
     # Without uvicorn's own logging, which writes to standard output; what is wrong still goes to standard error.
     return uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=2))
+
+
+def run(app: Any, arguments: Sequence[str] | None = None) -> None:
+    """What the script of an exported folder does: serves the application at `--host` and `--port` until a signal."""
+    parser = argparse.ArgumentParser(description="Serves a set of ToolFoundry environments over OpenEnv.")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000)
+    options = parser.parse_args(arguments)
+    try:
+        with listen(options.host, options.port) as bound, contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(http_server(app, bound, host=options.host).serve([bound]))
+    except FoundryError as error:
+        raise SystemExit(str(error)) from None
