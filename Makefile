@@ -95,6 +95,17 @@ test-openenv:  ## the OpenEnv server and folder with its own client and validato
 	@$(MAKE) --no-print-directory $(OPENENV)/.ready || { echo "openenv cannot be installed here: tests skipped"; exit 0; }; \
 	$(OPENENV)/bin/python -m pytest tests/serve
 
+RAY := .venv-ray
+$(RAY)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(RAY)
+	$(RAY)/bin/python -m pip install --quiet --upgrade pip
+	$(RAY)/bin/python -m pip install --quiet pytest -e '.[ray,zst]'
+	touch $@
+
+test-ray:  ## a cluster of two nodes on this machine, one of which dies, in a virtual environment of its own
+	@$(MAKE) --no-print-directory $(RAY)/.ready || { echo "Ray cannot be installed here: tests skipped"; exit 0; }; \
+	$(RAY)/bin/python -m pytest tests/cluster
+
 VERIFIERS := .venv-verifiers
 $(VERIFIERS)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VERIFIERS)

@@ -158,10 +158,7 @@ def _split(arguments: str) -> list[str]:
 
 
 def _annotation(record: Any, field: str) -> str:
-    for base in record.__mro__:
-        if field in base.__dict__.get("__annotations__", {}):
-            return base.__annotations__[field]
-    return "Any"
+    return next((a[field] for base in record.__mro__ if field in (a := inspect.get_annotations(base))), "Any")
 
 
 def _value(info: Any) -> str:
@@ -170,7 +167,9 @@ def _value(info: Any) -> str:
 
 def _docstring(value: Any) -> str:
     """The docstring as Markdown: drawings that are set off become blocks, and no word is a tag or a heading."""
-    own = value.__doc__ if isinstance(value, ModuleType) or not inspect.isclass(value) else value.__dict__.get("__doc__")
+    own = (
+        value.__doc__ if isinstance(value, ModuleType) or not inspect.isclass(value) else value.__dict__.get("__doc__")
+    )
     if not own or own.startswith(f"{getattr(value, '__name__', '')}("):  # what NamedTuple writes by itself
         return ""
     text = re.sub(r"(?m)^(\s*)(Args|Returns|Raises|Yields):$", r"\1**\2**\n", inspect.cleandoc(own))
