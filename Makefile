@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OTHER_PYTHONS ?= python3.11 python3.12 python3.13
 
-.PHONY: demo test check bench docs test-pythons test-verl test-inspect test-mcp test-openenv test-verifiers test-nemo-gym clean
+.PHONY: demo test check bench docs test-pythons test-verl test-inspect test-mcp test-openenv test-verifiers test-nemo-gym conformance clean
 
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -130,6 +130,18 @@ $(NEMO_GYM)/.ready: pyproject.toml
 test-nemo-gym:  ## the exported rows by NeMo Gym's own models
 	@$(MAKE) --no-print-directory $(NEMO_GYM)/.ready || { echo "NeMo Gym cannot be had here: tests skipped"; exit 0; }; \
 	$(NEMO_GYM)/bin/python -m pytest tests/formats/test_nemo_gym.py
+
+CONFORMANCE := core:$(VENV) trl:$(VENV) verl:$(VERL) verifiers:$(VERIFIERS) openenv:$(OPENENV) inspect:$(INSPECT) \
+  mcp2:$(MCP2) mcp1:$(MCP1) nemo-gym:$(VENV)
+
+conformance: $(VENV)/.ready  ## recorded episodes through every framework, each in its own virtual environment; the support matrix
+	@failed=0; for pair in $(CONFORMANCE); do \
+	  name=$${pair%%:*}; venv=$${pair#*:}; \
+	  $(MAKE) --no-print-directory $$venv/.ready > /dev/null \
+	    || { echo "$$name: cannot be installed here: skipped"; continue; }; \
+	  $$venv/bin/python tests/conformance/run.py $$name 2> $$venv/conformance.log \
+	    || { failed=1; echo "  see $$venv/conformance.log"; }; \
+	done; $(BIN)/python tests/conformance/matrix.py; exit $$failed
 
 clean:
 	rm -rf $(VENV) .venv-* demo-out .pytest_cache .ruff_cache .hypothesis
