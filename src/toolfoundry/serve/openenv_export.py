@@ -16,13 +16,12 @@ from typing import Any
 import orjson
 
 from toolfoundry import __version__
-from toolfoundry.answers import spelling
 from toolfoundry.errors import InputError, OutputError
 from toolfoundry.frameworks import TESTED
 from toolfoundry.policies.scripted import script
 from toolfoundry.policies.wire import wire_messages
 from toolfoundry.serve.openenv_tasks import Tasks
-from toolfoundry.types import EnvSpec, Message
+from toolfoundry.types import Message
 
 __all__ = ["action_of", "export_openenv"]
 
@@ -74,20 +73,18 @@ def action_of(said: Message) -> dict[str, Any]:
 
 
 def _gold_episodes(tasks: Tasks) -> Iterator[dict[str, Any]]:
-    """Episodes of gold calls as plans for `openenv validate`, which plays one and checks what the server answers."""
+    """Episodes of gold calls as plans for `openenv validate`, which plays one and checks what the server answers.
+
+    A plan has at most 100 actions and 64 KiB.
+    """
     for split in tasks.splits:
         for spec in tasks.of_split(split):
             if spec.gold_calls:
                 reset = {"episode_id": "gold", "seed": 0, "options": {"task_id": spec.id}}
-                actions = [action_of(said) for said in _gold(spec)]
-                yield {"plan_schema_version": "1", "reset": reset, "actions": actions}
-
-
-def _gold(spec: EnvSpec) -> list[Message]:
-    said = script("gold", spec)
-    if said[-1].tool_calls and spec.scenario.answer is not None:  # cut off by the limit of turns
-        said.append(Message(role="assistant", content=f"<answer>{spelling(spec.scenario.answer)}</answer>"))
-    return said
+                actions = [action_of(said) for said in script("gold", spec)]
+                plan = {"plan_schema_version": "1", "reset": reset, "actions": actions}
+                if len(actions) <= 100 and len(orjson.dumps(plan)) < 60_000:
+                    yield plan
 
 
 def _manifest(name: str, counts: Mapping[str, int], *, plan: bool) -> str:

@@ -18,12 +18,13 @@ import asyncio
 import contextlib
 import functools
 import socket
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
 
-from pydantic import Field, TypeAdapter, model_validator
+from pydantic import Field, TypeAdapter
 
 from toolfoundry import __version__
 from toolfoundry.chat.markup import dump
@@ -33,7 +34,7 @@ from toolfoundry.errors import FoundryError, InputError, MissingExtra
 from toolfoundry.frameworks import warn_untested
 from toolfoundry.policies.wire import BadReply, read_said
 from toolfoundry.reward import score_trajectory
-from toolfoundry.serve.listen import is_loopback, listen
+from toolfoundry.serve.listen import is_loopback, listen, url_of
 from toolfoundry.serve.openenv_tasks import Tasks
 from toolfoundry.types import Completion, Fault, Limits, Message, Preset, ToolCall, ToolResult, Turn
 
@@ -89,14 +90,6 @@ class ToolFoundryAction(Action):
     faults: list[Fault] = Field(default_factory=list)
     tool_name: str | None = None
     arguments: dict[str, Any] = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _complete(self) -> ToolFoundryAction:
-        if self.type == "completion" and self.message is None:
-            raise ValueError("found no message, expected one for a completion")
-        if self.type == "call_tool" and self.tool_name is None:
-            raise ValueError("found no tool_name, expected one for call_tool")
-        return self
 
 
 class OpeningObservation(Observation):
@@ -178,6 +171,8 @@ class ToolFoundryEnvironment(Environment):
                 self._state.step_count += 1
                 return ListToolsObservation(tools=self._listed(), reward=0.0)
             if action.type == "call_tool":
+                if action.tool_name is None:
+                    raise InputError("tool_name: found none, expected one for call_tool")
                 turn = await self._take(self._one_call(action.tool_name, action.arguments))
                 return _called(action.tool_name, turn.results[0], self._outcome(turn))
             message, ids = self._said(action)
@@ -242,7 +237,8 @@ class ToolFoundryEnvironment(Environment):
 
     def _said(self, action: ToolFoundryAction) -> tuple[Message, list[str | None]]:
         """The completion as a message of ours, and the ids that its calls have with the client."""
-        raw = action.message or {}
+        if (raw := action.message) is None:
+            raise InputError("message: found none, expected one for a completion")
         try:
             said = read_said(raw, first_id=self._calls)
         except BadReply as problem:
@@ -395,6 +391,7 @@ def run(app: Any, arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     try:
         with listen(options.host, options.port) as bound, contextlib.suppress(KeyboardInterrupt):
+            print(f"serving at {url_of(bound)}", file=sys.stderr, flush=True)
             asyncio.run(http_server(app, bound, host=options.host).serve([bound]))
     except FoundryError as error:
         raise SystemExit(str(error)) from None
