@@ -49,7 +49,7 @@ from toolfoundry.evaluate.attempts import RULES, Attempt, Benchmark, Item, Rule
 from toolfoundry.evaluate.results import Cell, Result, summarise_rules
 from toolfoundry.evaluate.suite import PAPER_COLUMNS, Source, load_benchmark, paper_row, scripted_part, source_of
 from toolfoundry.evaluate.suite import suite as paper_suite
-from toolfoundry.evaluate.tables import Shown, effort_line, markdown, paper_table, pass_table, score_table
+from toolfoundry.evaluate.tables import Shown, effort_line, markdown, pass_table, percent, score_table
 from toolfoundry.policies.scripted import SCRIPTED
 from toolfoundry.store import SCHEMA_VERSION, RecordWriter, WriteMode, read, replace_file, run_file, write_run_file
 from toolfoundry.untrusted import visible
@@ -558,12 +558,20 @@ def _show(document: _Document, as_json: bool, rule: Rule) -> None:
                 f"[yellow]{count} unscored:[/yellow] {escape(visible(cause, 300))}", highlight=False, soft_wrap=True
             )
     if document.row is not None:
-        _print(paper_table(document.model, document.row))
+        _print(_upright(document.model, document.row))
+
+
+def _upright(model: str, rows: Mapping[Rule, Mapping[str, Cell | None]]) -> Shown:
+    """The row of Table 2 as two columns, one for each rule: in a line it would not fit."""
+    titles = list(next(iter(rows.values())))
+    cells = [[title, *(percent(row[title]) for row in rows.values())] for title in titles]
+    return Shown(f"Table 2 of the paper, {model}", ["", *rows], cells)
 
 
 def _print(shown: Shown) -> None:
-    title = f"{shown.title} (percent ± standard error)"
-    table = Table(title=escape(visible(title, 160)), title_justify="left", title_style="bold")
+    title = escape(visible(f"{shown.title} (percent ± standard error)", 160))
+    out.print(f"\n[bold]{title}[/bold]", highlight=False)
+    table = Table()
     table.box, table.pad_edge, table.collapse_padding = SIMPLE_HEAD, False, True  # eighty columns suffice
     for index, name in enumerate(shown.header):
         table.add_column(escape(visible(name, 60)), justify="right" if index else "left", no_wrap=bool(index))

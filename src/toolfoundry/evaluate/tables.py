@@ -14,7 +14,7 @@ from toolfoundry.evaluate.attempts import Rule
 from toolfoundry.evaluate.results import Cell, Effort, Result
 from toolfoundry.untrusted import visible
 
-__all__ = ["Shown", "effort_line", "markdown", "paper_table", "pass_table", "percent", "score_table"]
+__all__ = ["Shown", "effort_line", "markdown", "pass_table", "percent", "score_table"]
 
 
 class Shown(NamedTuple):
@@ -70,7 +70,7 @@ def pass_table(result: Result) -> Shown | None:
     return Shown(title, ["", *(f"pass^{j}" for j in range(1, most + 1))], rows)
 
 
-def paper_table(model: str, rows: Mapping[Rule, Mapping[str, Cell | None]]) -> Shown:
+def _paper_table(model: str, rows: Mapping[Rule, Mapping[str, Cell | None]]) -> Shown:
     """The row of Table 2, by each rule."""
     titles = list(next(iter(rows.values())))
     cells = [[f"{visible(model, 60)}, {rule}", *map(percent, row.values())] for rule, row in rows.items()]
@@ -96,7 +96,7 @@ def markdown(
     """The whole evaluation as a page: both rules, every group, what it took and what failed."""
     parts = [f"# Evaluation of {_plain(model)}", "Percent, ± standard error clustered by question."]
     if row is not None:
-        parts += [_table(paper_table(model, row))]
+        parts += [_table(_paper_table(model, row))]
     for name, by_rule in results.items():
         parts.append(f"## {_plain(name)}")
         for result in by_rule.values():
