@@ -82,7 +82,7 @@ class ToolsSession:
                 "kind": given.kind,
                 "usable": list[JsonValue](names),
                 "unusable": [{"name": one.name, "reason": visible(one.reason, _SHOWN)} for one in self.unusable],
-                "notes": [visible(note, _SHOWN) for note in given.notes],
+                "notes": [visible(note, 1000) for note in given.notes],
             },
             "scaling": scaling.model_dump(mode="json"),
         }
@@ -104,7 +104,7 @@ class ToolsSession:
             text = f"{visible(one.name, 80)}: {visible(one.reason, _SHOWN)}"
             err.print(f"[yellow]not usable:[/yellow] {escape(text)}", highlight=False, soft_wrap=True)
         for note in self.file.given.notes:
-            err.print(escape(f"note: {visible(note, _SHOWN)}"), highlight=False, soft_wrap=True)
+            err.print(escape(f"note: {visible(note, 1000)}"), highlight=False, soft_wrap=True)
         if not names:
             found = f"{len(self.unusable)} that cannot be used" if self.unusable else "none"
             raise InputError(f"{self.file.path}: found {found}, expected at least one tool")
@@ -198,14 +198,14 @@ class ToolsSession:
             }
             print_json({**self.options, "calls": self.evidence.calls, "found": found, "questions": dict(kinds)})
             return
-        table = Table("tool", "parameters", "results", "a call that works")
+        table = Table("tool", "parameters", *(("results", "a call that works") if self.evidence.tools else ()))
         for one in self.evidence.tools:
             first = one.observations[0].arguments
             call = ", ".join(f"{name}={value!r}" for name, value in first.items())
             names = escape(_parameters(one.tool.signature))
             table.add_row(one.name, names, str(len(one.observations)), escape(visible(call, 60)))
         for document in self.file.given.documents:
-            table.add_row(document.name, escape(_parameters(document)), "", "")
+            table.add_row(document.name, escape(_parameters(document)))
         out.print(table)
         if kinds:
             told = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in sorted(kinds.items()))

@@ -355,7 +355,7 @@ def documents_of(made: Composition, documents: Mapping[str, ToolSchema]) -> Docu
         document = documents[call.tool]
         if call.tool in used:
             number = 2
-            while (name := f"{call.tool[:60]}_{number}") in taken:
+            while (name := _repeat_name(call.tool, number)) in taken:
                 number += 1
             taken.add(name)
             document = document.model_copy(update={"name": name})
@@ -365,12 +365,19 @@ def documents_of(made: Composition, documents: Mapping[str, ToolSchema]) -> Docu
     return Documents(documents=tuple(found), calls=tuple(calls))
 
 
+def _repeat_name(name: str, number: int | str) -> str:
+    return f"{name[:60]}_{number}"
+
+
+def _is_repeat(document: ToolSchema, of: ToolSchema) -> bool:
+    number = document.name.rpartition("_")[2]
+    return of.model_copy(update={"name": _repeat_name(of.name, number)}) == document
+
+
 def with_repeats_merged(draft: Draft, documents: Mapping[str, ToolSchema]) -> Documents:
     """Stage 3: the further documents of a tool that several steps ask become that tool again."""
     origin = {
-        document.name: next(
-            name for name, one in documents.items() if one.model_copy(update={"name": document.name}) == document
-        )
+        document.name: next(name for name, one in documents.items() if _is_repeat(document, one))
         for document in draft.documents
         if document.name not in documents
     }

@@ -13,6 +13,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import itertools
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -47,9 +48,11 @@ _MOST_KEPT = 120  # observations of a tool
 _MOST_BASES, _MOST_VARIANTS = 8, 10
 _MOST_TEXT = 120  # characters of a value that is passed on to another tool
 _NONSENSE = "Vrelk Oszqa"
+_REFUSED = ("PermissionError", "Operation not permitted", "ModuleNotFoundError", "urlopen error", "socket")
+_JSON_KINDS = ("dict", "list", "str", "int", "float", "bool")
 _QUOTED = re.compile(r"`([^`\n]{1,60})`|\"([^\"\n]{1,60})\"|(?<!\w)'([^'\n]{1,60})'(?!\w)")
 _NUMBERS: tuple[int, ...] = (1, 2, 3, 5, 10, 25, 100, 1000)
-_DATES = ("2025-03-14", "2026-01-01", "2024-11-30")
+_PLAIN_TEXTS = ("2025-03-14", "2026-01-01", "2024-11-30", "https://example.org/", "/tmp/example.txt")
 
 Arguments = dict[str, JsonValue]
 
@@ -174,6 +177,8 @@ class _Search:
         worked = self._worked()
         if not worked:
             return self._why_none()
+        if (kind := await self._kind_of_result(worked[0])) not in _JSON_KINDS:
+            return f"its result is of type {kind}, expected {', '.join(_JSON_KINDS)}"
         async with own_workers(self.spec, self.sandbox, CALL_S) as workers:
             again = await workers.second.run([(self.tool.name, one.arguments) for one in worked])
             self.calls += len(worked)
@@ -239,21 +244,23 @@ class _Search:
             default = [schema["default"]] if "default" in schema else []
             found = [*default, *_typed(schema, shown, given, self._literals, others)]
         unique = {orjson.dumps(value): value for value in found}
-        return list(unique.values())[:_MOST_VALUES]
+        values = list(unique.values())
+        return values if len(values) <= _MOST_VALUES else [*values[: _MOST_VALUES - 5], *values[-5:]]  # plain ones too
 
     def _combined(self, values: Mapping[str, Sequence[JsonValue]], round_: int) -> Iterator[Arguments]:
-        """Arguments out of these values: all, the likely ones first, or a sample."""
+        """Arguments out of these values, the likely ones first: all of them, or half of the calls and a sample."""
         names, lists = list(values), list(values.values())
-        size = 1
-        for one in lists:
-            size *= len(one)
-        if size <= _MOST_CALLS:
-            places: Iterable[tuple[int, ...]] = sorted(
-                itertools.product(*(range(len(one)) for one in lists)), key=lambda place: (sum(place), place)
-            )
-        else:
+        size = math.prod(map(len, lists))
+        likely = lists
+        if size > _MOST_CALLS:
+            most = int((_MOST_CALLS / 2) ** (1 / len(lists)))
+            likely = [one[:most] for one in lists]
+        ranges = (range(len(one)) for one in likely)
+        places: Iterable[tuple[int, ...]] = sorted(itertools.product(*ranges), key=lambda place: (sum(place), place))
+        if size > _MOST_CALLS:
             rng = generator("own-tools", self.tool.name, round_)
-            places = (tuple(rng.randrange(len(one)) for one in lists) for _ in range(_MOST_CALLS))
+            others = (tuple(rng.randrange(len(one)) for one in lists) for _ in range(_MOST_CALLS))
+            places = itertools.chain(places, others)
         for place in places:
             yield {name: one[index] for name, one, index in zip(names, lists, place, strict=True)}
 
@@ -267,23 +274,21 @@ class _Search:
         )
 
     def _why_none(self) -> str:
-        kinds = Counter(
-            (result.error or "error: " + result.content).partition("\n")[0] for _, result in self._tried.values()
-        )
+        """Of all tries the error that says most: what the sandbox refuses, else the commonest."""
+        errors = [(given, result.error or f"error: {result.content}") for given, result in self._tried.values()]
+        kinds = Counter(text.partition(":")[0] for _, text in errors)
+        refused = [found for found in errors if any(word in found[1] for word in _REFUSED)]
         commonest = kinds.most_common(1)[0][0]
-        arguments = next(a for a, r in self._tried.values() if (r.error or "error: " + r.content).startswith(commonest))
-        kind = commonest.partition(":")[0]
-        count = len(self._tried)
-        said = f"none of {count} tried calls works: {self._shown(arguments)} gives {commonest[:160]}"
-        match kind:
-            case "timeout":
-                return f"it does not come back: {self._shown(arguments)} gives {commonest[:160]}"
-            case "output":
-                return f"its result is not JSON: {self._shown(arguments)} gives {commonest[:160]}"
-            case "raised" if "PermissionError" in commonest or "Operation not permitted" in commonest:
-                return f"it needs what the sandbox refuses (files, network, processes): {commonest[:160]}"
-            case _:
-                return f"{said}; an example in the docstring (`>>> {self.tool.name}(...)`) would show one that does"
+        given, text = refused[0] if refused else next(one for one in errors if one[1].partition(":")[0] == commonest)
+        call = f"{self._shown(given)} gives {text[:160]}"
+        if refused:
+            return f"it needs what the sandbox refuses (files, network, processes): {call}"
+        if commonest == "timeout":
+            return f"it does not come back: {call}"
+        if commonest == "output":
+            return f"its result is not JSON, or too large: {call}"
+        hint = f"an example in the docstring (`>>> {self.tool.name}(...)`) would show one that does"
+        return f"none of {len(errors)} tried calls works: {call}; {hint}"
 
     def _trials(self, worked: Sequence[Observation]) -> Iterator[Trial]:
         """Calls with another value for each parameter under which the result is another one; a claim to be checked."""
@@ -308,6 +313,16 @@ class _Search:
             waiting -= variants.keys()
             if not waiting:
                 return
+
+    async def _kind_of_result(self, one: Observation) -> str:
+        """The type of what a call gives, before it is written out; asked where the function runs."""
+        name = self.tool.name
+        asking = f"_asked_about = {name}\ndef {name}(**given):\n    return type(_asked_about(**given)).__name__\n"
+        spec = probe_spec(self.tool.model_copy(update={"source": f"{self.tool.source}\n{asking}"}))
+        self.calls += 1
+        async with own_workers(spec, self.sandbox, CALL_S) as workers:
+            [result] = await workers.first.run([(name, one.arguments)])
+        return result.content
 
     async def _keyed(self, one: Observation, run: Any) -> frozenset[str]:
         names = [
@@ -384,7 +399,7 @@ def _typed(
         case "string" | None:
             texts = [value if isinstance(value, str) else str(value) for value in (*shown, *given)]
             texts += [value for value in (*literals, *others) if isinstance(value, str)]
-            return [*(text for text in texts if text and len(text) <= _MOST_TEXT), *_DATES]
+            return [*(text for text in texts if len(text) <= _MOST_TEXT and text == text.strip() != ""), *_PLAIN_TEXTS]
         case _:
             return []
 

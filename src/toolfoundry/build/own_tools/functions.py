@@ -32,6 +32,7 @@ _CHANGING = frozenset(
     "popleft remove reverse rotate setdefault sort subtract symmetric_difference_update update".split()
 )
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_EXAMPLE = re.compile(r"^[ \t]*>>> .*(?:\n[ \t]*\S.*)*\n?", re.MULTILINE)
 _NO_GOLD = "the audit needs a goal"
 
 
@@ -121,7 +122,8 @@ def _spelled_out(function: ast.FunctionDef, module: ast.Module) -> str:
         if isinstance(target, ast.Name)
     }
     copy = cast(ast.FunctionDef, parse_source(ast.unparse(function)).body[0])
-    copy.body = copy.body[:1]  # the docstring
+    said = _EXAMPLE.sub("", ast.get_docstring(copy) or "").strip()
+    copy.body = [ast.Expr(ast.Constant(said))]  # the docstring without its examples
     for argument in (*copy.args.posonlyargs, *copy.args.args, *copy.args.kwonlyargs):
         if argument.annotation is not None:
             argument.annotation = _Aliases(aliases).visit(argument.annotation)

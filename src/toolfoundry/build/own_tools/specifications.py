@@ -96,7 +96,7 @@ class _Found:
     def __init__(self) -> None:
         self.documents: dict[str, ToolSchema] = {}
         self.unusable: list[Unusable] = []
-        self.notes: list[str] = []
+        self.renamed: list[str] = []
 
     def add(self, name: str, description: str, parameters: dict[str, Any], output: dict[str, Any]) -> None:
         """Notes a tool. Raises _Problem."""
@@ -105,15 +105,12 @@ class _Found:
             raise _Problem(f"a tool before it is called {called} as well")
         if not description.strip():
             raise _Problem("it has no description, expected what the tool does")
-        if called != name:
-            self.notes.append(f"{name} is called {called}: names of tools are Python identifiers")
         properties = _parts(parameters)
         renamed = {old: _identifier(old) for old in properties}
         if len(set(renamed.values())) < len(renamed):
             raise _Problem(f"two of its parameters have the same name as Python identifiers: {', '.join(properties)}")
         required = [renamed[old] for old in cast("list[str]", parameters.get("required") or []) if old in renamed]
         told = {renamed[old]: part for old, part in properties.items()}
-        self.notes += [f"{called}: the parameter {old} is called {new}" for old, new in renamed.items() if old != new]
         flat: dict[str, Any] = {"type": "object", "properties": told, "required": required}
         schemas: dict[str, dict[str, Any]] = {"parameters": flat, "output": output}
         for what, schema in schemas.items():
@@ -121,13 +118,14 @@ class _Found:
                 compile_schema(schema)
             except SchemaError as error:
                 raise _Problem(f"{what}: {error}") from None
+        self.renamed += [f"{name} → {called}"] if called != name else []
+        self.renamed += [f"{called}.{old} → {new}" for old, new in renamed.items() if old != new]
         text = " ".join(description.split())
         self.documents[called] = ToolSchema(name=called, description=text, parameters=flat, output=output)
 
     def given(self, kind: Any) -> GivenTools:
-        return GivenTools(
-            kind, documents=tuple(self.documents.values()), unusable=tuple(self.unusable), notes=tuple(self.notes)
-        )
+        notes = (f"names made Python identifiers: {', '.join(self.renamed)}",) if self.renamed else ()
+        return GivenTools(kind, documents=tuple(self.documents.values()), unusable=tuple(self.unusable), notes=notes)
 
 
 def _parts(schema: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -151,7 +149,7 @@ def _read_operation(found: _Found, whole: Mapping[str, Any], path: str, method: 
     name = f"{method} {path}"
     try:
         fields = _object(operation, "the operation")
-        name = str(fields.get("operationId") or f"{method}_{re.sub(r'[{}]', '', path)}")
+        name = str(fields.get("operationId") or f"{method}_{re.sub('[{}]', '', path).strip('/')}")
         inlined = _Inlined(whole)
         parameters = _parameters(inlined, entry, fields)
         texts = [str(fields[key]).strip().rstrip(".") for key in ("summary", "description") if fields.get(key)]

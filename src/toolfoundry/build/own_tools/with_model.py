@@ -99,7 +99,9 @@ class SpecificationAuthor:
         return ()
 
     async def decompose(self, brief: Brief, feedback: Feedback | None = None) -> Decomposition:
-        kind = generator("own-tools", "kind", self.origin, brief.index).choice(get_args(ScenarioKind))
+        kinds = list(get_args(ScenarioKind))
+        block, place = divmod(brief.index, len(kinds))  # of any four in a row, one of each
+        kind = generator("own-tools", "scenarios", self.origin, block).sample(kinds, len(kinds))[place]
         data: dict[str, JsonValue] = {"scenario": kind, "documents": self._shown(brief)}
         return await self._llm.ask(
             "decompose",

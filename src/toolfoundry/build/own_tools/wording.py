@@ -66,7 +66,9 @@ def step_question(step: Asked) -> str:
 
 
 def _is(step: Asked) -> str:
-    words = _field(step).partition(" of ")[0].partition(" in ")[0].split()
+    words = (
+        (_field(step) if step.path else noun_of(step.document.name)).partition(" of ")[0].partition(" in ")[0].split()
+    )
     return "are" if words[-1].strip("“”").endswith("s") and not words[-1].endswith(("ss", "us")) else "is"
 
 
@@ -89,7 +91,7 @@ def _one_by_one(steps: Sequence[Asked]) -> str:
 def _phrase(step: Asked, by_id: Mapping[str, Asked]) -> str:
     """What a step asks for as one noun phrase; earlier steps inside it, or `{s1}` where they are not in `by_id`."""
     noun = noun_of(step.document.name)
-    of = f"{_field(step)} of the {noun}" if step.path else f"{_field(step)} of “{_lower(_imperative(step.document))}”"
+    of = f"{_field(step)} of the {noun}" if step.path else f"the {noun}"
     arguments: list[str] = []
     for name, value in step.arguments.items():
         source = by_id.get(step.given.get(name, ""))
@@ -165,7 +167,3 @@ def _imperative(document: ToolSchema) -> str:
     if first.lower() not in _NO_VERB and (match := _THIRD_PERSON.match(sentence)):
         sentence = match[1] + sentence[match.end() :]
     return sentence[:1].upper() + sentence[1:]
-
-
-def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:]
