@@ -59,7 +59,8 @@ def export_to_verifiers(
     taskset = package.replace("_", "-")
     if as_json:
         print_json({"environments": count, "taskset": taskset, "skipped": problems.count})
-    check = f"pip install {folder} && vf-validate {taskset} --runtime.type subprocess"
+    place = folder if folder.is_absolute() else f"./{folder}"  # else pip takes it for a name
+    check = f"pip install {place} && vf-validate {taskset} --runtime.type subprocess"
     done_line(f"{count} environments written to {folder}; check them with: {check}", problems)
 
 

@@ -14,6 +14,7 @@ import verifiers.v1 as vf
 
 from toolfoundry.demo import environments
 from toolfoundry.environment import INSTRUCTION, Environment
+from toolfoundry.errors import SandboxError
 from toolfoundry.formats.verifiers import export_verifiers
 from toolfoundry.formats.verifiers_taskset import EnvironmentTools
 from toolfoundry.policies.scripted import script
@@ -45,17 +46,18 @@ def spec_file(tmp_path_factory, specs):
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory, specs):
-    """The name of an exported package that can be imported here."""
+    """The name of an exported package that can be imported here, and its folder."""
     folder = tmp_path_factory.mktemp("package")
     export_verifiers(specs.values(), folder, "demo_set")
     sys.path.insert(0, str(folder))
-    yield "demo_set"
+    yield "demo_set", str(folder)
     sys.path.remove(str(folder))
 
 
 @pytest.fixture(scope="module")
 def tasks(package):
-    return list(vf.load_taskset(vf.taskset_config_type(package)(id=package)))
+    name, _ = package
+    return list(vf.load_taskset(vf.taskset_config_type(name)(id=name)))
 
 
 def multi_hop(specs):
@@ -64,10 +66,11 @@ def multi_hop(specs):
 
 def test_vf_validate_finds_gold_valid_and_doing_nothing_at_the_floor(package, specs, tmp_path):
     """For every task, by verifiers' own command."""
-    command = [sys.executable, "-m", "verifiers.v1.cli.validate", package, "--runtime.type", "subprocess", "--no-rich"]
+    name, folder = package
+    command = [sys.executable, "-m", "verifiers.v1.cli.validate", name, "--runtime.type", "subprocess", "--no-rich"]
     done = subprocess.run(
         [*command, "-o", str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": sys.path[0]},
+        env={**os.environ, "PYTHONPATH": folder},
         capture_output=True,
         text=True,
         check=False,
@@ -135,6 +138,35 @@ def test_tools_are_shown_with_their_own_schemas_and_run_in_the_sandbox(tasks, sa
     expected = asyncio.run(collected())
     assert [result.content[0].text for result in results] == [result.text for result in expected]
     assert [result.is_error for result in results] == [False, True, True]
+
+
+def test_a_failure_of_ours_is_no_result(tasks):
+    """It reaches the chat program as an error of the protocol, which ends the rollout; a model never reads it."""
+    from mcp import Client
+    from mcp.server.mcpserver import MCPServer
+    from mcp.shared.exceptions import MCPError
+
+    class Broken:
+        async def step(self, message):
+            raise SandboxError("no worker could be made")
+
+    async def called():
+        tools = EnvironmentTools(vf.ToolsetConfig())
+        async with tools._exit_stack:
+            await tools.setup_task(tasks[0].data)
+            tools._environment = Broken()
+            server = MCPServer("tools")
+            tools.register(server)
+            async with Client(server) as client:
+                await client.call_tool(tasks[0].spec.tools[0].name, {})
+
+    with pytest.raises(Exception) as caught:
+        asyncio.run(called())
+    found = caught.value
+    while isinstance(found, BaseExceptionGroup):
+        [found] = found.exceptions
+    assert isinstance(found, MCPError)
+    assert "SandboxError: no worker could be made" in str(found)
 
 
 def test_a_whole_rollout_of_the_gold_calls_has_the_highest_reward(specs, spec_file):
