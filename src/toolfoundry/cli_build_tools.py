@@ -162,8 +162,9 @@ class ToolsSession:
         return FunctionsAuthor(self.evidence, self.origin, reword=reword, name=name, attempts=llm.attempts)
 
     def _briefs(self, author: FunctionsAuthor | SpecificationAuthor, start: int) -> Iterator[Brief]:
-        """Briefs, but not for ever: where nine of ten fail, more will not help."""
-        return islice(author.briefs(start), max(0, 10 * self.count + 50 - start))
+        """Briefs, but not for ever: where most fail, more will not help, and replies cost money."""
+        most = 4 * self.count + 20 if self.config else 10 * self.count + 50
+        return islice(author.briefs(start), max(0, most - start))
 
     def _note(self, llm: LLMAuthor) -> None:
         usage = llm.usage()
