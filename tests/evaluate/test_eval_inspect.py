@@ -95,6 +95,22 @@ def test_the_gold_policy_scores_one(envs, tmp_path):
     assert log.stats.model_usage["mockllm/model"].output_tokens > 0
 
 
+def test_parameters_need_no_description(tmp_path):
+    """inspect_ai refuses tools without them; sets with short documents (the profile `tiny`) have none."""
+    spec = SPECS[0]
+    tools = []
+    for tool in spec.tools:
+        bare = {name: {**one, "description": ""} for name, one in tool.signature.parameters["properties"].items()}
+        parameters = {**tool.signature.parameters, "properties": bare}
+        tools.append(
+            tool.model_copy(update={"signature": tool.signature.model_copy(update={"parameters": parameters})})
+        )
+    with RecordWriter(tmp_path / "envs.jsonl", EnvSpec) as writer:
+        writer.write(spec.replace(tools=tuple(tools)))
+    log = evaluated(tmp_path / "envs.jsonl", gold, tmp_path)
+    assert metrics(log)["solve_f1"]["mean"] == 1
+
+
 def half(spec, turn):
     """Mistakes of many kinds, then the gold play without its last calls, and a wrong answer."""
     tool = spec.tools[0].name

@@ -52,6 +52,7 @@ from toolfoundry.types import (
     StopReason,
     ToolCall,
     ToolResult,
+    ToolSchema,
     Trajectory,
     Turn,
 )
@@ -131,7 +132,7 @@ class _Tools:
                 self._call(tool.name),
                 name=tool.name,
                 description=tool.signature.description or tool.name,
-                parameters=ToolParams.model_validate(tool.signature.parameters),
+                parameters=_parameters(tool.signature),
                 max_output=0,
             )
             for tool in self._spec.tools
@@ -158,6 +159,14 @@ class _Tools:
     def close(self) -> None:
         if self._session is not None:
             self._session.close()
+
+
+def _parameters(signature: ToolSchema) -> ToolParams:
+    """The schema as inspect_ai takes it: a parameter without a description, which it refuses, has its name for one."""
+    parameters = ToolParams.model_validate(signature.parameters)
+    for name, parameter in parameters.properties.items():
+        parameter.description = parameter.description or name
+    return parameters
 
 
 @solver
@@ -197,7 +206,7 @@ def solve_scores(rule: Rule = "fixed", calls_per_turn: int = Limits().calls_per_
             policy=str(state.model),
             sample=state.epoch - 1,
             calls_per_turn=calls_per_turn,
-            cut_off=state.output.stop_reason in ("max_tokens", "model_length"),
+            cut_off=bool(state.output.choices) and state.output.stop_reason in ("max_tokens", "model_length"),
         )
         found = score_trajectory(trajectory)
         if found is None:
