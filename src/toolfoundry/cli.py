@@ -31,6 +31,7 @@ from toolfoundry.cli_gallery import gallery
 from toolfoundry.cli_general import general
 from toolfoundry.cli_pack import pack
 from toolfoundry.cli_play import rollout, score
+from toolfoundry.cli_ray import Ray, Shards, ShardSize, WithRay, place_of
 from toolfoundry.cli_report import report
 from toolfoundry.cli_samples import samples
 from toolfoundry.cli_serve import serve_app
@@ -55,7 +56,7 @@ from toolfoundry.console import (
     write_mode,
 )
 from toolfoundry.errors import FoundryError, InputError, OutputError, RecordError, skip_or_raise
-from toolfoundry.store import RecordWriter, artifact_of, json_schema, read, write_run_file
+from toolfoundry.store import RecordWriter, artifact_of, count_records, json_schema, read, write_run_file
 from toolfoundry.types import EnvSpec, Trajectory
 from toolfoundry.untrusted import visible
 
@@ -271,6 +272,7 @@ def schema(
 
 app.command(
     "build",
+    cls=WithRay,
     epilog="Examples: [cyan]toolfoundry build --profile ftrl --seed 7 -n 1000 -o envs.jsonl[/cyan] · [cyan]toolfoundry "
     "build --author llm --model Qwen/Qwen3-32B --base-url http://127.0.0.1:8000/v1 --questions q.jsonl -o envs.jsonl"
     "[/cyan]",
@@ -362,12 +364,15 @@ def stats(
 # --- check, repair, prove ------------------------------------------------------------------------------------------
 
 
-@app.command(epilog="Example: [cyan]toolfoundry check envs.jsonl --html report.html[/cyan]")
+@app.command(cls=WithRay, epilog="Example: [cyan]toolfoundry check envs.jsonl --html report.html[/cyan]")
 def check(
     envs: Envs,
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write the report as one page.")] = None,
     panel: Annotated[bool, typer.Option(help="Let the scripted policies play.")] = True,
     strict: Annotated[bool, typer.Option(help="Exit with 1 if there is a defect.")] = False,
+    ray: Ray = None,
+    shards: Shards = None,
+    shard_size: ShardSize = None,
     skip_bad: SkipBad = False,
     as_json: AsJson = False,
 ) -> None:
@@ -385,9 +390,18 @@ def check(
         if html.is_dir():
             raise OutputError(f"{html} is a folder")
     problems = Problems()
-    specs = environments_of(envs, skip_bad, problems)
-    with Sandbox() as sandbox, progress("checking", len(specs)) as advance:
-        report = run_check(specs, sandbox, panel=panel, on_progress=advance)
+    count = count_records(envs, EnvSpec)
+    if place := place_of(ray, shards, shard_size, envs, ".check.shards"):
+        from toolfoundry.cluster.commands import check_on_ray
+
+        with progress("checking", count) as advance:
+            report = check_on_ray(envs, place, panel=panel, on_bad=problems if skip_bad else None, on_done=advance)
+    else:
+        specs = read(envs, EnvSpec, skip_bad=skip_bad, on_bad=problems)
+        with Sandbox() as sandbox, progress("checking", count) as advance:
+            report = run_check(specs, sandbox, panel=panel, on_progress=advance)
+    if not report.environments:
+        raise InputError(f"{envs}: has no environments")
     if html is not None:
         html.write_text(render_html(report), encoding="utf-8")
     if as_json:
@@ -479,11 +493,12 @@ def prove(
 # --- play, score, sample, train ---------------------------------------------------------------------------------------
 
 app.command(
+    cls=WithRay,
     epilog="Examples: [cyan]toolfoundry rollout envs.jsonl --policy gold -o gold.jsonl[/cyan] · [cyan]toolfoundry "
     "rollout envs.jsonl --policy openai --base-url http://127.0.0.1:8000/v1 --model Qwen/Qwen3-8B -o qwen.jsonl[/cyan] "
-    "· [cyan]toolfoundry rollout envs.jsonl --policy transformers --model runs/grpo/final -o trained.jsonl[/cyan]"
+    "· [cyan]toolfoundry rollout envs.jsonl --policy transformers --model runs/grpo/final -o trained.jsonl[/cyan]",
 )(rollout)
-app.command(epilog="Example: [cyan]toolfoundry score gold.jsonl --reward ftrl --json[/cyan]")(score)
+app.command(cls=WithRay, epilog="Example: [cyan]toolfoundry score gold.jsonl --reward ftrl --json[/cyan]")(score)
 app.command(
     epilog="Examples: [cyan]toolfoundry evaluate tiny --benchmark own=envs.jsonl -o run[/cyan] · [cyan]toolfoundry "
     "evaluate Qwen/Qwen3-8B --base-url http://127.0.0.1:8000/v1 --suite paper --data benchmarks -o run[/cyan]"

@@ -20,6 +20,7 @@ from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from toolfoundry.cli_build_tools import ToolsSession, without_rewriting
+from toolfoundry.cli_ray import Ray, Shards, ShardSize, place_of
 from toolfoundry.console import Problems, command_line, done_line, err, out, print_json, progress, separate, write_mode
 from toolfoundry.errors import InputError, MissingExtra, OutputError
 from toolfoundry.store import RecordWriter, WriteMode, read, run_file, write_run_file
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from toolfoundry.build.authors.procedural.profile import Profile
     from toolfoundry.build.draft import Brief, Draft
     from toolfoundry.build.ledger import Ledger
+    from toolfoundry.cluster.commands import Place
 
 __all__ = ["build"]
 
@@ -140,6 +142,9 @@ def build(
     ] = 200,
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write the report as one page.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an unfinished output.")] = False,
+    ray: Ray = None,
+    shards: Shards = None,
+    shard_size: ShardSize = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Report bad input and go on with the good.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
@@ -168,10 +173,14 @@ def build(
             "--budget": budget,
             "--dry-run": dry_run,
         },
-        "llm": {"--split": split != "train", "--hold-out": hold_out, "--jobs": jobs},
+        "llm": {"--split": split != "train", "--hold-out": hold_out, "--jobs": jobs, "--ray": ray},
     }
     if given_anyway := [option for option, value in strange[author].items() if value]:
         raise InputError(f"--author {author} has no use for {', '.join(given_anyway)}: another author's options")
+    place = place_of(ray, shards, shard_size, output)
+    on_one_machine = {"--jobs": jobs, "--drafts": drafts, "--stop-after": stop_after, "--tools": tools}
+    if place and (local := [option for option, value in on_one_machine.items() if value]):
+        raise InputError(f"--ray has no use for {', '.join(local)}: the nodes build whole environments from the seed")
     if tools is not None:
         given_anyway = [
             option
@@ -223,7 +232,7 @@ def build(
         recipe = Recipe(profile=chosen, seed=seed, split=split)
         given = read(drafts, _draft(), skip_bad=skip_bad, on_bad=problems) if drafts else None
         wanted = count if count is not None else None if drafts else 100
-        session = _Procedural(recipe, given, wanted, jobs or os.cpu_count() or 1)
+        session = _Procedural(recipe, given, wanted, jobs or os.cpu_count() or 1, place, mode)
     else:
         from toolfoundry.build.authors.llm import LLMConfig
 
@@ -321,12 +330,21 @@ def build(
 
 
 class _Procedural:
-    """Builds from a seed, on all cores."""
+    """Builds from a seed, on all cores, or on a cluster."""
 
     pending: str = ""
 
-    def __init__(self, recipe: Any, given: Iterable[Draft] | None, count: int | None, jobs: int) -> None:
-        self.recipe, self.count, self.jobs = recipe, count, jobs
+    def __init__(
+        self,
+        recipe: Any,
+        given: Iterable[Draft] | None,
+        count: int | None,
+        jobs: int,
+        place: Place | None,
+        mode: WriteMode,
+    ) -> None:
+        self.recipe, self.count, self.jobs, self.place = recipe, count, jobs, place
+        self.mode: WriteMode = mode
         self.given = None if given is None else _begun(map(self._own, given))
         self.author, self.scaling = recipe.author(), recipe.profile.scaling
 
@@ -348,11 +366,19 @@ class _Procedural:
     def build(self, ledger: Ledger, on_progress: Callable[[Counter[str]], None]) -> dict[str, float]:
         from toolfoundry.build.pipeline import build_on_cores
 
+        if self.place is not None:
+            from toolfoundry.cluster.commands import build_on_ray
+
+            assert self.count is not None  # only drafts come without a number
+            seconds, self.jobs = build_on_ray(
+                self.recipe, ledger, self.place, self.mode, count=self.count, on_progress=on_progress
+            )
+            return seconds
         given = self.items(ledger.next_index)
         return build_on_cores(self.recipe, given, ledger, count=self.count, jobs=self.jobs, on_progress=on_progress)
 
     def about(self) -> dict[str, JsonValue]:
-        return {"processes": self.jobs}
+        return {"processes": self.jobs, **({"ray": self.place.address} if self.place else {})}
 
     def notes(self, before: int) -> tuple[str, ...]:
         return (f"Times are those of the last of several runs, which began at item {before:,}.",) if before else ()

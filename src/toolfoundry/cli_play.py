@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
 import typer
 from pydantic import JsonValue
 from rich.markup import escape
 
+from toolfoundry.cli_ray import Ray, Shards, ShardSize, place_of
 from toolfoundry.console import (
     ApiKeyEnv,
     AsJson,
@@ -40,14 +41,20 @@ from toolfoundry.console import (
     out,
     print_json,
     print_summaries,
+    progress,
     separate,
     write_mode,
 )
 from toolfoundry.errors import EndpointError, InputError
 from toolfoundry.policies.scripted import SCRIPTED
-from toolfoundry.store import RecordWriter, read, run_file, write_run_file
+from toolfoundry.store import RecordWriter, WriteMode, read, run_file, write_run_file
 from toolfoundry.types import Limits, Preset, Trajectory
 from toolfoundry.untrusted import visible
+
+if TYPE_CHECKING:
+    from toolfoundry.cluster.commands import Place
+    from toolfoundry.metrics import Summary
+    from toolfoundry.policies.players import ModelOptions
 
 __all__ = ["rollout", "score"]
 
@@ -85,6 +92,9 @@ def rollout(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an unfinished output; failed rollouts are redone.")
     ] = False,
+    ray: Ray = None,
+    shards: Shards = None,
+    shard_size: ShardSize = None,
     skip_bad: SkipBad = False,
     force: Force = False,
     as_json: AsJson = False,
@@ -99,7 +109,6 @@ def rollout(
     started = time.time()
     problems = Problems()
     separate(output, envs)
-    found = environments_of(envs, skip_bad, problems)
     options = ModelOptions(
         model=model,
         base_url=base_url,
@@ -115,6 +124,27 @@ def rollout(
         timeout_s=timeout,
         retries=retries,
     )
+    limits = Limits(max_turns=max_turns, max_calls=max_calls, max_tokens=max_rollout_tokens, max_time_s=max_time)
+    if place := place_of(ray, shards, shard_size, output):
+        played = _play_on_ray(
+            envs,
+            output,
+            place,
+            write_mode(force, resume),
+            policy=policy,
+            options=options,
+            samples=samples,
+            limit=limit,
+            seed=seed,
+            concurrency=concurrency,
+            reward=reward,
+            limits=limits,
+            problems=problems if skip_bad else None,
+            started=started,
+        )
+        _show_played(output, played, as_json, problems)
+        return
+    found = environments_of(envs, skip_bad, problems)
     player = choose_player(policy, options, seed=seed, concurrency=concurrency)
     specs = list({spec.id: spec for spec in found}.values())  # one file may hold an environment twice
     if len(specs) < len(found):
@@ -122,7 +152,6 @@ def rollout(
     specs = specs[:limit]
     for spec in specs[:1]:
         player.make(spec, 0)  # what is wrong with the choice of policy is best said before anything is written
-    limits = Limits(max_turns=max_turns, max_calls=max_calls, max_tokens=max_rollout_tokens, max_time_s=max_time)
     done: dict[str, Trajectory] = {}
 
     config: dict[str, JsonValue] = {
@@ -178,19 +207,84 @@ def rollout(
         counts={"trajectories": len(done), **player.usage()},
         started=started,
     )
+    _show_played(output, summary, as_json, problems)
+
+
+def _show_played(output: Path, summary: Sequence[Summary], as_json: bool, problems: Problems) -> None:
+    """Prints how it went. Raises EndpointError where not one rollout could be scored."""
     if as_json:
         print_json([item.model_dump(mode="json") for item in summary])
     else:
         print_summaries(summary)
-    unscored = sum(item.overall.unscored for item in summary)
-    done_line(f"{len(done)} trajectories written to {output}", problems)
-    if done and unscored == len(done):
-        raise EndpointError(f"every rollout failed: {next(iter(done.values())).error}")
+    count = sum(item.overall.n for item in summary)
+    done_line(f"{count} trajectories written to {output}", problems)
+    if count and sum(item.overall.unscored for item in summary) == count:
+        raise EndpointError(f"every rollout failed: {next(cause for item in summary for cause in item.errors)}")
+
+
+def _play_on_ray(
+    envs: Path,
+    output: Path,
+    place: Place,
+    mode: WriteMode,
+    *,
+    policy: str,
+    options: ModelOptions,
+    samples: int,
+    limit: int | None,
+    seed: int,
+    concurrency: int,
+    reward: Preset,
+    limits: Limits,
+    problems: Problems | None,
+    started: float,
+) -> list[Summary]:
+    """The rollouts, played on the nodes. `problems`: gets bad records; without it the first one is an error."""
+    from toolfoundry.cluster.commands import places_of, play_on_ray
+    from toolfoundry.cluster.work import PlayWork, choose_scalable, input_of
+
+    player = choose_scalable(policy, options, seed, concurrency)  # here too, for what is wrong with it
+    environments, places, again = places_of(envs, limit)
+    if not environments:
+        raise InputError(f"{envs}: has no environments")
+    if again:
+        err.print(f"[yellow]the same environment again, left out: {again}[/yellow]")
+    work = PlayWork(
+        input_of(envs),
+        environments,
+        places,
+        samples,
+        policy,
+        player.name,
+        options,
+        seed,
+        limits,
+        reward,
+        concurrency,
+    )
+    config: dict[str, JsonValue] = {
+        "envs": str(envs),
+        "policy": player.name,
+        "seed": seed,
+        "samples": samples,
+        "reward": reward,
+        "limits": limits.model_dump(mode="json"),
+        **player.config,
+        "ray": place.address,
+    }
+    with progress("playing", environments * samples) as advance:
+        summary = play_on_ray(work, output, place, mode, on_bad=problems, on_done=advance)
+    counts: dict[str, JsonValue] = {"trajectories": sum(item.overall.n for item in summary)}
+    write_run_file(output, command=command_line(), config=config, counts=counts, started=started)
+    return summary
 
 
 def score(
     trajectories: Annotated[Path, typer.Argument(metavar="TRAJECTORIES", show_default=False)],
     reward: Annotated[Preset | None, typer.Option(help="Also grade every turn anew with this reward.")] = None,
+    ray: Ray = None,
+    shards: Shards = None,
+    shard_size: ShardSize = None,
     skip_bad: SkipBad = False,
     as_json: AsJson = False,
 ) -> None:
@@ -198,11 +292,16 @@ def score(
     from toolfoundry.metrics import summarise, turn_rewards
 
     problems = Problems()
-    records = list(read(trajectories, Trajectory, skip_bad=skip_bad, on_bad=problems))
-    if not records:
-        raise InputError(f"{trajectories}: has no trajectories to score")
-    summaries = summarise(records)
-    rewards = {} if reward is None else turn_rewards(records, reward)
+    if place := place_of(ray, shards, shard_size, trajectories, ".score.shards"):
+        from toolfoundry.cluster.commands import score_on_ray
+
+        summaries, rewards = score_on_ray(trajectories, place, reward=reward, on_bad=problems if skip_bad else None)
+    else:
+        records = list(read(trajectories, Trajectory, skip_bad=skip_bad, on_bad=problems))
+        if not records:
+            raise InputError(f"{trajectories}: has no trajectories to score")
+        summaries = summarise(records)
+        rewards = {} if reward is None else turn_rewards(records, reward)
     if as_json:
         document: dict[str, Any] = {"summaries": [summary.model_dump(mode="json") for summary in summaries]}
         if reward is not None:

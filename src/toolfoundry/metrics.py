@@ -14,7 +14,18 @@ from typing import NamedTuple, get_args
 from toolfoundry.reward import grade_trajectory, score_trajectory
 from toolfoundry.types import Preset, Record, ScenarioKind, Score, StopReason, Trajectory
 
-__all__ = ["METRICS", "Group", "Metric", "Outcome", "Summary", "summarise", "summarise_outcomes", "turn_rewards"]
+__all__ = [
+    "METRICS",
+    "Group",
+    "Metric",
+    "Outcome",
+    "Summary",
+    "mean_rewards",
+    "rewards_of",
+    "summarise",
+    "summarise_outcomes",
+    "turn_rewards",
+]
 
 
 class Metric(Record):
@@ -106,12 +117,23 @@ def summarise_outcomes(outcomes: Iterable[Outcome]) -> list[Summary]:
 
 def turn_rewards(trajectories: Iterable[Trajectory], preset: Preset) -> dict[str, Metric]:
     """The mean reward of a turn under a preset, for each policy; turns of failed rollouts are left out."""
+    return mean_rewards((trajectory.policy, rewards_of(trajectory, preset)) for trajectory in trajectories)
+
+
+def rewards_of(trajectory: Trajectory, preset: Preset) -> list[float] | None:
+    """The rewards of its turns under a preset; None for a failed rollout."""
+    if trajectory.stop == "error":
+        return None
+    return [graded.reward.value for graded in grade_trajectory(trajectory, preset)]
+
+
+def mean_rewards(rewards: Iterable[tuple[str, Sequence[float] | None]]) -> dict[str, Metric]:
+    """The mean for each policy; given are policy and rewards of each trajectory, None for one that is left out."""
     values: dict[str, list[float]] = {}
-    for trajectory in trajectories:
-        if trajectory.stop != "error":
-            rewards = [graded.reward.value for graded in grade_trajectory(trajectory, preset)]
-            values.setdefault(trajectory.policy, []).extend(rewards)
-    return {name: _metric(rewards) for name, rewards in values.items()}
+    for policy, found in rewards:
+        if found is not None:
+            values.setdefault(policy, []).extend(found)
+    return {name: _metric(found) for name, found in values.items()}
 
 
 def _groups(rows: Sequence[tuple[str, Score | None]]) -> Iterable[Group]:

@@ -89,6 +89,10 @@ class RecordSet(Sequence[R], Generic[R]):
         except RecordError as error:
             raise error.located(str(self.path), self._lines.number(index)) from None
 
+    def line(self, place: int) -> bytes:
+        """The line of a record as it stands in the file, unchecked; `place` from 0."""
+        return self._lines.get(place)
+
     def __iter__(self) -> Iterator[R]:
         return (self[index] for index in range(len(self)))
 

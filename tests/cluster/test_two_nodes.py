@@ -20,6 +20,7 @@ if importlib.util.find_spec("ray") is None:
 
 from toolfoundry.cluster.on_ray import connected, do_shards
 
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")
 BUILD = ["build", "--profile", "tiny", "--seed", "21", "-n", "480", "--measure", "0", "--json"]
 
 
@@ -86,7 +87,6 @@ def test_a_node_is_killed_in_the_middle(nodes, toolfoundry, local, tmp_path):
     nodes.kill_second()
     code, out, err = toolfoundry.finish(process)
     assert code == 0, err
-    print(repr(out[:1500]), repr(err[:3000]))
     assert orjson.loads(out)["yields"]["accepted"] == 480
     assert before < len(files_in(folder))
     assert_same_build(output, local)
@@ -120,7 +120,7 @@ def test_check_rollout_and_score(nodes, toolfoundry, envs, tmp_path):
     there = {file: file.stat().st_ino for file in files_in(folder)}
     toolfoundry("check", envs, *ray)
     assert {file: file.stat().st_ino for file in files_in(folder)} == there
-    one, other = tmp_path / "local.jsonl", tmp_path / "ray.jsonl"
+    one, other = tmp_path / "local.jsonl", tmp_path / "nodes.jsonl"
     play = ["rollout", envs, "--policy", "random", "--samples", 2, "--seed", 5, "--json", "-o"]
     assert toolfoundry(*play, other, *ray) == toolfoundry(*play, one)
     assert sorted(other.read_bytes().splitlines()) == sorted(one.read_bytes().splitlines())

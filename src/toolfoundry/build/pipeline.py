@@ -29,7 +29,7 @@ from toolfoundry.errors import FoundryError
 from toolfoundry.sandbox import Sandbox
 from toolfoundry.types import Record
 
-__all__ = ["Recipe", "build_on_cores", "build_with", "drafts"]
+__all__ = ["Built", "OnProgress", "Recipe", "build_on_cores", "build_shard", "build_with", "drafts", "take"]
 
 T = TypeVar("T")
 Given = Brief | Draft
@@ -70,7 +70,9 @@ class Recipe(Record):
         return (Brief(index=index, origin=self.origin) for index in itertools.count(start))
 
 
-class _Shard(NamedTuple):
+class Built(NamedTuple):
+    """The outcomes of a shard, in order, and the seconds that each stage took."""
+
     packed: list[Packed]
     seconds: dict[str, float]
 
@@ -88,9 +90,16 @@ def build_on_cores(
 
     The number of processes, `jobs`, does not change what is built.
     """
-    spent: dict[str, float] = {}
     shards = _in_shards(given, recipe.shard)
     results = _on_pool(recipe, shards, jobs) if jobs > 1 else _inline(recipe, shards)
+    return take(results, ledger, count=count, on_progress=on_progress)
+
+
+def take(
+    results: Generator[Built], ledger: Ledger, *, count: int | None, on_progress: OnProgress | None = None
+) -> dict[str, float]:
+    """Enters shards that come in order until `count` environments are accepted; returns seconds by stage."""
+    spent: dict[str, float] = {}
     try:
         while count is None or ledger.accepted < count:
             shard = next(results, None)
@@ -117,17 +126,17 @@ def _in_shards(given: Iterable[Given], size: int) -> Iterator[list[Given]]:
         yield shard
 
 
-def _inline(recipe: Recipe, shards: Iterator[list[Given]]) -> Generator[_Shard]:
+def _inline(recipe: Recipe, shards: Iterator[list[Given]]) -> Generator[Built]:
     author = recipe.author()
     with Sandbox() as sandbox:
         for shard in shards:
-            yield _build_shard(shard, author, recipe.profile.scaling, sandbox)
+            yield build_shard(shard, author, recipe.profile.scaling, sandbox)
 
 
-def _on_pool(recipe: Recipe, shards: Iterator[list[Given]], jobs: int) -> Generator[_Shard]:
+def _on_pool(recipe: Recipe, shards: Iterator[list[Given]], jobs: int) -> Generator[Built]:
     context = multiprocessing.get_context("spawn")  # a fork would inherit the threads and sockets of whoever calls
     pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=(recipe,))
-    waiting: deque[Future[_Shard]] = deque()
+    waiting: deque[Future[Built]] = deque()
     try:
         for shard in itertools.islice(shards, jobs * _AHEAD):
             waiting.append(pool.submit(_work, shard))
@@ -161,19 +170,20 @@ def _begin(recipe: Recipe) -> None:
     _process = _Process(recipe, recipe.author(), Sandbox())
 
 
-def _work(shard: Sequence[Given]) -> _Shard:
+def _work(shard: Sequence[Given]) -> Built:
     assert _process is not None
-    return _build_shard(shard, _process.author, _process.recipe.profile.scaling, _process.sandbox)
+    return build_shard(shard, _process.author, _process.recipe.profile.scaling, _process.sandbox)
 
 
-def _build_shard(given: Sequence[Given], author: Author, scaling: Scaling, sandbox: Sandbox) -> _Shard:
+def build_shard(given: Sequence[Given], author: Author, scaling: Scaling, sandbox: Sandbox) -> Built:
+    """What became of items that share workers; how they are divided into shards does not change what is built."""
     watch = Stopwatch()
     with _rare_collections():
         outcomes = asyncio.run(construct_shard(given, author, scaling, sandbox, watch))
         watch.start()
         packed = [pack(outcome, author.name) for outcome in outcomes]
     watch.lap("pack")
-    return _Shard(packed, watch.seconds)
+    return Built(packed, watch.seconds)
 
 
 @contextlib.contextmanager

@@ -41,12 +41,14 @@ from toolfoundry.types import EnvSpec
 
 __all__ = [
     "GATES",
+    "Assembly",
     "EnvironmentReport",
     "Finding",
     "Gate",
     "GateReport",
     "QualityReport",
     "Statistics",
+    "audits",
     "check",
     "print_report",
     "render_html",
@@ -86,31 +88,53 @@ async def _check(
     concurrency: int,
     on_progress: Callable[[int], None] | None,
 ) -> QualityReport:
-    ledger = _Ledger(max_findings)
-    probes: Counter[str] = Counter()
-    played: list[Outcome] = []
-    shapes: list[Shape] = []
-    across = _AcrossTheSet()
-    async for spec, found in _in_order(specs, lambda spec: _audit(spec, sandbox, panel), concurrency):
-        ledger.enter(spec, [*found.verdicts, across.near_duplicate(spec)])
-        probes += found.probes
-        played += found.played.values()
-        shapes.append(shape_of(spec))
+    assembly = Assembly(max_findings)
+    async for spec, found in audits(specs, sandbox, panel=panel, concurrency=concurrency):
+        assembly.enter(spec, found)
         if on_progress is not None:
             on_progress(1)
-    summaries = summarise_outcomes(played)
-    ledger.enter(None, [*across.shared_names(), *ceiling_verdicts(summaries)])
-    return QualityReport(
-        version=__version__,
-        environments=len(shapes),
-        tools=sum(len(shape.parameters) for shape in shapes),
-        goals=sum(shape.goals for shape in shapes),
-        probes=dict(sorted(probes.items())),
-        gates=ledger.gates(),
-        panel=tuple(summaries),
-        statistics=tuple(statistics_of(shapes)),
-        per_environment=tuple(ledger.environments),
-    )
+    return assembly.report()
+
+
+class Assembly:
+    """The report of a set as its audits come in, in the order of the set."""
+
+    def __init__(self, max_findings: int = 10_000) -> None:
+        self._ledger = _Ledger(max_findings)
+        self._probes: Counter[str] = Counter()
+        self._played: list[Outcome] = []
+        self._shapes: list[Shape] = []
+        self._across = _AcrossTheSet()
+
+    def enter(self, spec: EnvSpec, found: Audit) -> None:
+        """Adds the next environment."""
+        self._ledger.enter(spec, [*found.verdicts, self._across.near_duplicate(spec)])
+        self._probes += found.probes
+        self._played += found.played.values()
+        self._shapes.append(shape_of(spec))
+
+    def report(self) -> QualityReport:
+        """What was found; nothing can be entered after this."""
+        summaries = summarise_outcomes(self._played)
+        self._ledger.enter(None, [*self._across.shared_names(), *ceiling_verdicts(summaries)])
+        return QualityReport(
+            version=__version__,
+            environments=len(self._shapes),
+            tools=sum(len(shape.parameters) for shape in self._shapes),
+            goals=sum(shape.goals for shape in self._shapes),
+            probes=dict(sorted(self._probes.items())),
+            gates=self._ledger.gates(),
+            panel=tuple(summaries),
+            statistics=tuple(statistics_of(self._shapes)),
+            per_environment=tuple(self._ledger.environments),
+        )
+
+
+def audits(
+    specs: Iterable[EnvSpec], sandbox: Sandbox, *, panel: bool = True, concurrency: int = 8
+) -> AsyncGenerator[tuple[EnvSpec, Audit]]:
+    """Each environment with what was found out about it alone, in the order of the set."""
+    return _in_order(specs, lambda spec: _audit(spec, sandbox, panel), concurrency)
 
 
 async def _audit(spec: EnvSpec, sandbox: Sandbox, panel: bool) -> Audit:

@@ -12,6 +12,7 @@ import contextlib
 import logging
 import os
 import socket
+import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any
 
@@ -52,6 +53,7 @@ def connected(address: str) -> Generator[int]:
         raise MissingExtra("ray", "--ray") from None
     begun = not ray.is_initialized()
     if begun:
+        _require_open(address)
         try:
             ray.init(
                 address=address,
@@ -63,10 +65,22 @@ def connected(address: str) -> Generator[int]:
             said = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise InputError(f"--ray {address}: found no cluster there ({said})") from None
     try:
-        yield int(ray.cluster_resources().get("CPU", 0))
+        with contextlib.redirect_stdout(sys.stderr):  # Ray prints there when a node dies; results are ours to print
+            yield int(ray.cluster_resources().get("CPU", 0))
     finally:
         if begun:
             ray.shutdown()
+
+
+def _require_open(address: str) -> None:
+    """Raises InputError where nobody listens at HOST:PORT, which Ray itself would take minutes to say."""
+    host, _, port = address.rpartition(":")
+    if not host:
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except OSError as error:
+        raise InputError(f"--ray {address}: found no cluster there ({error.strerror or error})") from None
 
 
 def do_shards(
