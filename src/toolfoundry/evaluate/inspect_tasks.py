@@ -40,6 +40,7 @@ from toolfoundry.chat import explain
 from toolfoundry.environment import ToolSession, opening
 from toolfoundry.evaluate.attempts import RULES, Rule
 from toolfoundry.evaluate.own import load
+from toolfoundry.frameworks import warn_untested
 from toolfoundry.reward import score_trajectory
 from toolfoundry.sandbox import Sandbox
 from toolfoundry.seeds import derive_seed
@@ -75,6 +76,7 @@ def solve(
         max_turns: completions in one sample.
         calls_per_turn: tool calls that are executed after one of them.
     """
+    warn_untested("inspect_ai")
     return Task(
         dataset=MemoryDataset([_sample(spec) for spec in _specs(envs).values()], name=Path(envs).name, location=envs),
         solver=play(envs, max_turns=max_turns, calls_per_turn=calls_per_turn),

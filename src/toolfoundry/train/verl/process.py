@@ -20,6 +20,7 @@ from pydantic import Field, ValidationError
 from toolfoundry.chat import chat_format
 from toolfoundry.environment import opening
 from toolfoundry.errors import FoundryError, InputError, invalid_field
+from toolfoundry.frameworks import warn_untested
 from toolfoundry.sandbox import Sandbox
 from toolfoundry.store import artifact_of, load_record
 from toolfoundry.tokens import Dialect
@@ -52,6 +53,7 @@ class Settings(Record):
 
 def settings_of(block: Mapping[str, Any] | DictConfig | None) -> Settings:
     """The settings in a block of verl's configuration. Raises InputError where they do not fit."""
+    warn_untested("verl")
     if block is None:
         raise InputError("verl's configuration: found no block data.toolfoundry, expected the one in config.yaml")
     fields = OmegaConf.to_container(block, resolve=True) if isinstance(block, DictConfig) else dict(block)
