@@ -49,11 +49,11 @@ def export_to_verifiers(
     as_json: AsJson = False,
 ) -> None:
     """Write a package that verifiers 0.4 installs as a taskset: per-task tools in our sandbox, our rewards."""
-    from toolfoundry.formats.verifiers import export_verifiers, package_name
+    from toolfoundry.formats.verifiers import ENVIRONMENTS, export_verifiers, package_name
 
     package = package_name(name or folder.resolve().name)
     _may_write(folder, force)
-    separate(folder / package / "environments.jsonl", envs)
+    separate(folder / package / ENVIRONMENTS, envs)
     problems = Problems()
     count = export_verifiers(read(envs, EnvSpec, skip_bad=skip_bad, on_bad=problems), folder, package)
     taskset = package.replace("_", "-")

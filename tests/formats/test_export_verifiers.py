@@ -1,6 +1,7 @@
 """The package for verifiers: what is written, and what cannot be. What verifiers makes of it: `make test-verifiers`."""
 
 import ast
+import json
 import re
 import tomllib
 
@@ -8,9 +9,10 @@ import pytest
 
 from fakes import capital_spec
 from toolfoundry.demo import environments
+from toolfoundry.environment import opening
 from toolfoundry.errors import InputError
 from toolfoundry.formats.verifiers import export_verifiers, package_name
-from toolfoundry.store import RecordWriter, read
+from toolfoundry.store import RecordWriter, load_record, read
 from toolfoundry.types import EnvSpec
 
 
@@ -26,6 +28,17 @@ def test_the_package_holds_the_environments_and_names_itself(tmp_path):
     assert "my_set" in (tmp_path / "my_set" / "taskset.py").read_text()
     texts = [file.read_text() for file in tmp_path.rglob("*.*") if file.suffix != ".jsonl"]
     assert not [text for text in texts if re.search(r"@[A-Z]+@", text)]
+
+
+def test_a_task_says_where_its_environment_is_and_nothing_of_its_answers(tmp_path):
+    """The record begins at the offset; beside it stand id, name and the opening."""
+    export_verifiers(environments(), tmp_path, "my-set")
+    records = (tmp_path / "my_set" / "environments.jsonl").read_bytes()
+    tasks = [json.loads(line) for line in (tmp_path / "my_set" / "tasks.jsonl").read_text().splitlines()]
+    for task, spec in zip(tasks, environments(), strict=True):
+        assert load_record(EnvSpec, records[task["offset"] :].partition(b"\n")[0]) == spec
+        assert task["prompt"] == opening(spec).messages[0].content
+        assert set(task) == {"id", "name", "prompt", "offset"}
 
 
 @pytest.mark.parametrize("name", ["", "1st", "with space", "a.b", "class", "verifiers", "../up"])

@@ -59,7 +59,8 @@ class Card(NamedTuple):
     """What a card says beyond the rows.
 
     license: an identifier of the hub ("apache-2.0", "cc-by-4.0"; "unknown" where nobody said). made_by: the author
-    and the profile of the build, and seed: its seed, where they are known. report: of `toolfoundry check`, where it was run.
+    and the profile of the build, and seed: its seed, where they are known. report: of `toolfoundry check`, where it
+    was run.
     """
 
     title: str

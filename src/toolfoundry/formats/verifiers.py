@@ -12,15 +12,19 @@ import re
 from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
+from typing import Any
+
+import orjson
 
 from toolfoundry import __version__
+from toolfoundry.environment import opening
 from toolfoundry.errors import InputError
-from toolfoundry.store import RecordWriter, replace_file
+from toolfoundry.store import RecordWriter, dump, replace_file
 from toolfoundry.types import EnvSpec
 
-__all__ = ["export_verifiers", "package_name"]
+__all__ = ["ENVIRONMENTS", "TASKS", "export_verifiers", "package_name"]
 
-_FILE = "environments.jsonl"
+ENVIRONMENTS, TASKS = "environments.jsonl", "tasks.jsonl"
 _TEXTS = ("pyproject.toml", "README.md", "__init__.py", "taskset.py", "tools.py")
 _OF_THE_FOLDER = ("pyproject.toml", "README.md")
 
@@ -48,12 +52,17 @@ def export_verifiers(specs: Iterable[EnvSpec], folder: Path, name: str) -> int:
     """
     package = package_name(name)
     seen: set[str] = set()
-    with RecordWriter(folder / package / _FILE, EnvSpec, "overwrite") as writer:
+    place = folder / package
+    with RecordWriter(place / ENVIRONMENTS, EnvSpec, "overwrite") as writer, (place / TASKS).open("wb") as tasks:
+        offset = writer.path.stat().st_size  # of the header
         for spec in specs:
             if spec.id in seen:
                 raise InputError(f"environment {spec.id}: found it twice, expected distinct environments")
             seen.add(spec.id)
-            writer.write(spec)
+            line = dump(spec)
+            writer.write_line(line)
+            tasks.write(orjson.dumps(_task(spec, offset)) + b"\n")
+            offset += len(line) + 1
     if not seen:
         raise InputError("there is no environment to export")
     values = {
@@ -67,6 +76,14 @@ def export_verifiers(specs: Iterable[EnvSpec], folder: Path, name: str) -> int:
         text = (templates / f"{file}.in").read_text(encoding="utf-8")
         for mark, value in values.items():
             text = text.replace(f"@{mark}@", value)
-        place = folder if file in _OF_THE_FOLDER else folder / package
-        replace_file(place / file, text.encode())
+        replace_file((folder if file in _OF_THE_FOLDER else place) / file, text.encode())
     return len(seen)
+
+
+def _task(spec: EnvSpec, offset: int) -> dict[str, Any]:
+    """A task's data without what is the same in all: nothing in it that a policy must not know."""
+    messages = opening(spec).messages
+    prompt: Any = [{"role": message.role, "content": message.content} for message in messages]
+    if len(messages) == 1 and messages[0].role == "user":  # the form that every harness takes
+        prompt = messages[0].content
+    return {"id": spec.id, "name": f"{spec.scenario.kind or 'unknown'}-{spec.id}", "prompt": prompt, "offset": offset}

@@ -23,15 +23,18 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import orjson
 import verifiers.v1 as vf
 from mcp.shared.exceptions import MCPError
 from mcp_types import CallToolResult, ListToolsResult, TextContent
 from mcp_types import Tool as McpTool
 
 from toolfoundry.chat.markup import dump
-from toolfoundry.environment import Environment, opening
+from toolfoundry.environment import Environment
 from toolfoundry.errors import FoundryError, InputError
 from toolfoundry.formats.conversation import read_conversation
+from toolfoundry.formats.verifiers import ENVIRONMENTS, TASKS
+from toolfoundry.frameworks import warn_untested
 from toolfoundry.policies.scripted import make
 from toolfoundry.reward import score_trajectory
 from toolfoundry.rollout import run_rollout
@@ -39,9 +42,8 @@ from toolfoundry.sandbox import Sandbox
 from toolfoundry.store import load_record
 from toolfoundry.types import EnvSpec, Limits, Message, Score, ToolCall, Trajectory
 
-__all__ = ["FILE", "EnvironmentConfig", "EnvironmentData", "EnvironmentTask", "EnvironmentTools", "read_tasks"]
+__all__ = ["EnvironmentConfig", "EnvironmentData", "EnvironmentTask", "EnvironmentTools", "read_tasks"]
 
-FILE = "environments.jsonl"
 _INTERNAL_ERROR = -32603  # JSON-RPC's code for a failure that is the server's own
 
 
@@ -178,36 +180,20 @@ class EnvironmentTools(vf.Toolset[vf.ToolsetConfig]):
         return CallToolResult(content=[TextContent(type="text", text=result.text)], is_error=result.error is not None)
 
 
-# --- the package's file --------------------------------------------------------------------------------------------
+# --- the package's files -------------------------------------------------------------------------------------------
 
 
 def read_tasks(package: str) -> Iterator[EnvironmentData]:
     """The tasks of a package, in the order of its file, read as they are asked for."""
-    with _file(package).open("rb") as file:
-        offset = len(file.readline())  # the header
+    warn_untested("verifiers")
+    with (_folder(package) / TASKS).open("rb") as file:
         for line in file:
-            yield _data(load_record(EnvSpec, line), package, offset)
-            offset += len(line)
-
-
-def _data(spec: EnvSpec, package: str, offset: int) -> EnvironmentData:
-    messages = opening(spec).messages
-    if [message.role for message in messages] == ["user"]:  # the form that every harness takes
-        prompt: Any = messages[0].content
-    else:
-        prompt = [{"role": message.role, "content": message.content} for message in messages]
-    return EnvironmentData(
-        id=spec.id,
-        name=f"{spec.scenario.kind or 'unknown'}-{spec.id}",
-        prompt=prompt,
-        package=package,
-        offset=offset,
-    )
+            yield EnvironmentData.model_validate({**orjson.loads(line), "package": package})
 
 
 def _read(data: EnvironmentData) -> EnvSpec:
     """The environment that a task stands for. Raises InputError where the package holds another one at its place."""
-    with _file(data.package).open("rb") as file:
+    with (_folder(data.package) / ENVIRONMENTS).open("rb") as file:
         file.seek(data.offset)
         spec = load_record(EnvSpec, file.readline())
     if spec.id != data.id:
@@ -218,8 +204,8 @@ def _read(data: EnvironmentData) -> EnvSpec:
 
 
 @lru_cache
-def _file(package: str) -> Path:
-    return Path(str(resources.files(package))) / FILE
+def _folder(package: str) -> Path:
+    return Path(str(resources.files(package)))
 
 
 @lru_cache(maxsize=1)
