@@ -195,11 +195,12 @@ def run_command(command, short, monkeypatch):
 def options_for(words, short):
     """Those of the short form that the command knows, with their values."""
     command = typer.main.get_command(cli.app)
-    words = list(words)
+    words_given, words = words, list(words)
     while words and hasattr(command, "commands"):
         command = command.commands[words.pop(0)]
     known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
-    chosen, take = [], False
+    alone = "--jobs" in known and "llm" not in words_given  # more processes would each load everything
+    chosen, take = ["--jobs", "1"] if alone else [], False
     for word in short:
         take = word in known if word.startswith("-") else take
         chosen += [word] if take else []
