@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -13,7 +14,8 @@ from toolfoundry.build.draft import Reject
 from toolfoundry.store import read
 from toolfoundry.types import EnvSpec
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "tools" / "shop.py"
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "examples" / "tools" / "shop.py"
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +145,21 @@ def test_a_dry_run_shows_the_tools(run, small, tmp_path):
     assert found["found"]["weigh"] == {"results": 4, "example": {"name": "basalt"}}
     assert found["questions"]["single_hop"] == 4
     assert [path.name for path in tmp_path.iterdir()] == ["small.py"]
+
+
+def test_the_page_shows_what_comes_out(run, tmp_path):
+    """The table of docs/own-tools.md is that of a dry run over the example; the page's Python example is whole."""
+    page = (ROOT / "docs" / "own-tools.md").read_text()
+    code, out, errors = run("build", "--tools", EXAMPLE, "--dry-run", "--json", "-o", tmp_path / "e.jsonl")
+    assert code == 0
+    for name, tool in json.loads(out)["found"].items():
+        [row] = [line for line in page.splitlines() if line.startswith(f"│ {name} ")]
+        assert row.split("│")[3].strip() == str(tool["results"]), name
+    assert errors.strip().rpartition("can be used; ")[2] in page
+    [example] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    done = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 4
 
 
 def test_few_tools_give_few_questions(run, small, tmp_path):
