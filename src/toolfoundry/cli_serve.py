@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -45,6 +46,7 @@ def serve_mcp(
     question = escape(visible(spec.scenario.question, 100))
     with Sandbox() as sandbox, contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is how a server ends
         if transport == "stdio":
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # the SDK reads in a thread that an exception cannot end
             asyncio.run(serve_stdio(spec, sandbox))
             return
         with listen(host, port) as bound:

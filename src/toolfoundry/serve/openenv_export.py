@@ -137,6 +137,7 @@ dependencies = ["openenv=={TESTED["openenv"][-1]}", "toolfoundry[{extras}]=={__v
 server = "{name}.server.app:main"
 
 [tool.setuptools]
+include-package-data = false
 packages = ["{name}", "{name}.server"]
 package-dir = {{ "{name}" = ".", "{name}.server" = "server" }}
 
