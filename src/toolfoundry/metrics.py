@@ -95,12 +95,12 @@ def summarise(trajectories: Iterable[Trajectory]) -> list[Summary]:
 
 
 def summarise_outcomes(outcomes: Iterable[Outcome]) -> list[Summary]:
-    """The same from what was kept of the trajectories."""
-    by_policy: dict[str, list[tuple[str, Score | None]]] = {}
+    """The same from what was kept of the trajectories. Memory grows with the different outcomes, not their number."""
+    by_policy: dict[str, Counter[tuple[str, Score | None]]] = {}
     stops: dict[str, Counter[str]] = {}
     errors: dict[str, Counter[str]] = {}
     for name, scenario, score, stop, error in outcomes:
-        by_policy.setdefault(name, []).append((scenario, score))
+        by_policy.setdefault(name, Counter())[scenario, score] += 1
         stops.setdefault(name, Counter())[stop] += 1
         if error is not None:
             errors.setdefault(name, Counter())[error] += 1
@@ -129,34 +129,38 @@ def rewards_of(trajectory: Trajectory, preset: Preset) -> list[float] | None:
 
 def mean_rewards(rewards: Iterable[tuple[str, Sequence[float] | None]]) -> dict[str, Metric]:
     """The mean for each policy; given are policy and rewards of each trajectory, None for one that is left out."""
-    values: dict[str, list[float]] = {}
+    values: dict[str, Counter[float]] = {}
     for policy, found in rewards:
         if found is not None:
-            values.setdefault(policy, []).extend(found)
+            values.setdefault(policy, Counter()).update(found)
     return {name: _metric(found) for name, found in values.items()}
 
 
-def _groups(rows: Sequence[tuple[str, Score | None]]) -> Iterable[Group]:
-    yield _group("all", [score for _, score in rows])
+def _groups(rows: Counter[tuple[str, Score | None]]) -> Iterable[Group]:
+    yield _group("all", rows)
     present = {kind for kind, _ in rows}
     for scenario in [kind for kind in (*get_args(ScenarioKind), "unknown") if kind in present]:
-        yield _group(scenario, [score for kind, score in rows if kind == scenario])
+        yield _group(scenario, Counter({row: count for row, count in rows.items() if row[0] == scenario}))
 
 
-def _group(scenario: str, scores: Sequence[Score | None]) -> Group:
-    scored = [score for score in scores if score is not None]
-    metrics = {
-        name: _metric([v for score in scored if (v := value(score)) is not None]) for name, value in METRICS.items()
-    }
-    return Group(scenario=scenario, n=len(scores), unscored=len(scores) - len(scored), metrics=metrics)
+def _group(scenario: str, rows: Counter[tuple[str, Score | None]]) -> Group:
+    values: dict[str, Counter[float]] = {name: Counter() for name in METRICS}
+    for (_, score), count in rows.items():
+        for name, value in METRICS.items():
+            if score is not None and (found := value(score)) is not None:
+                values[name][found] += count
+    unscored = sum(count for (_, score), count in rows.items() if score is None)
+    metrics = {name: _metric(found) for name, found in values.items()}
+    return Group(scenario=scenario, n=rows.total(), unscored=unscored, metrics=metrics)
 
 
-def _metric(values: Sequence[float]) -> Metric:
-    n = len(values)
+def _metric(values: Counter[float]) -> Metric:
+    """Of values with how often each was met. `fsum` is exact, so the order in which they came does not matter."""
+    n = values.total()
     if n == 0:
         return Metric(mean=None, stderr=None, n=0)
-    mean = math.fsum(values) / n
+    mean = math.fsum(values.elements()) / n
     if n == 1:
         return Metric(mean=mean, stderr=None, n=1)
-    variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1)
+    variance = math.fsum((value - mean) ** 2 for value in values.elements()) / (n - 1)
     return Metric(mean=mean, stderr=math.sqrt(variance / n), n=n)

@@ -32,7 +32,7 @@ from toolfoundry.check.report import (
     Verdict,
 )
 from toolfoundry.check.static import duplicate_keys
-from toolfoundry.check.statistics import Shape, shape_of, statistics_of
+from toolfoundry.check.statistics import ShapeCounts, shape_of
 from toolfoundry.check.terminal import print_report
 from toolfoundry.check.workers import own_workers
 from toolfoundry.metrics import Outcome, summarise_outcomes
@@ -97,35 +97,39 @@ async def _check(
 
 
 class Assembly:
-    """The report of a set as its audits come in, in the order of the set."""
+    """The report of a set as its audits come in, in the order of the set.
+
+    It keeps no environment: of each a line of the report, and keys of 16 bytes that duplicates would share.
+    """
 
     def __init__(self, max_findings: int = 10_000) -> None:
         self._ledger = _Ledger(max_findings)
         self._probes: Counter[str] = Counter()
-        self._played: list[Outcome] = []
-        self._shapes: list[Shape] = []
+        self._played: Counter[Outcome] = Counter()
+        self._shapes = ShapeCounts()
         self._across = _AcrossTheSet()
 
     def enter(self, spec: EnvSpec, found: Audit) -> None:
         """Adds the next environment."""
         self._ledger.enter(spec, [*found.verdicts, self._across.near_duplicate(spec)])
         self._probes += found.probes
-        self._played += found.played.values()
-        self._shapes.append(shape_of(spec))
+        self._played.update(found.played.values())
+        self._shapes.add(shape_of(spec))
 
     def report(self) -> QualityReport:
         """What was found; nothing can be entered after this."""
-        summaries = summarise_outcomes(self._played)
+        summaries = summarise_outcomes(self._played.elements())
         self._ledger.enter(None, [*self._across.shared_names(), *ceiling_verdicts(summaries)])
+        everything, *_ = statistics = tuple(self._shapes.results())
         return QualityReport(
             version=__version__,
-            environments=len(self._shapes),
-            tools=sum(len(shape.parameters) for shape in self._shapes),
-            goals=sum(shape.goals for shape in self._shapes),
+            environments=everything.environments,
+            tools=everything.tools,
+            goals=everything.goals,
             probes=dict(sorted(self._probes.items())),
             gates=self._ledger.gates(),
             panel=tuple(summaries),
-            statistics=tuple(statistics_of(self._shapes)),
+            statistics=statistics,
             per_environment=tuple(self._ledger.environments),
         )
 
@@ -166,7 +170,7 @@ class _AcrossTheSet:
     """What can only be judged with the whole set in view; keeps keys, not environments."""
 
     def __init__(self) -> None:
-        self._keys: dict[str, str] = {}
+        self._keys: dict[bytes, str] = {}
         self._names: dict[str, dict[bytes, int]] = {}
 
     def near_duplicate(self, spec: EnvSpec) -> Verdict:
@@ -175,7 +179,7 @@ class _AcrossTheSet:
             sources = self._names.setdefault(tool.name, {})
             digest = hashlib.sha256(tool.source.strip().encode("utf-8", "surrogatepass")).digest()
             sources[digest] = sources.get(digest, 0) + 1
-        keys = [hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest() for key in duplicate_keys(spec)]
+        keys = [hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()[:16] for key in duplicate_keys(spec)]
         for key, what in zip(keys, ("question", "tools and goldens"), strict=True):
             if key in self._keys:
                 return Verdict("near-duplicate", found=f"the {what} of {self._keys[key]}", expected="something new")

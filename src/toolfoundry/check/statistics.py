@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, NamedTuple, cast
 
 from toolfoundry.check.report import Statistics
 from toolfoundry.types import EnvSpec
 
-__all__ = ["Shape", "shape_of", "statistics_of"]
+__all__ = ["Shape", "ShapeCounts", "shape_of"]
 
 
 _TYPES = frozenset({"string", "integer", "number", "boolean", "array", "object", "null", "any"})
@@ -60,29 +60,53 @@ def _kind(schema: object) -> str:
     return "several" if isinstance(kind, list) else kind if isinstance(kind, str) and kind in _TYPES else "other"
 
 
-def statistics_of(shapes: Sequence[Shape]) -> Iterator[Statistics]:
-    """One record for all, then one for each scenario present."""
-    yield _statistics("all", shapes)
-    for scenario in sorted({shape.scenario for shape in shapes}):
-        yield _statistics(scenario, [shape for shape in shapes if shape.scenario == scenario])
+class ShapeCounts:
+    """Shapes added up, for all and for each scenario; environments are not kept."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, _Counts] = {"all": _Counts()}
+
+    def add(self, shape: Shape) -> None:
+        self._counts["all"].add(shape)
+        self._counts.setdefault(shape.scenario, _Counts()).add(shape)
+
+    def results(self) -> Iterator[Statistics]:
+        """One record for all, then one for each scenario present."""
+        for scenario in ["all", *sorted(self._counts.keys() - {"all"})]:
+            yield self._counts[scenario].result(scenario)
 
 
-def _statistics(scenario: str, shapes: Sequence[Shape]) -> Statistics:
-    return Statistics(
-        scenario=scenario,
-        environments=len(shapes),
-        tools=sum(len(shape.parameters) for shape in shapes),
-        distractors=sum(shape.distractors for shape in shapes),
-        goals=sum(shape.goals for shape in shapes),
-        parameters=sum(sum(shape.parameters) for shape in shapes),
-        required=sum(sum(shape.required) for shape in shapes),
-        parameter_types=dict(sum((shape.types for shape in shapes), Counter[str]()).most_common()),
-        tools_per_environment=_histogram(len(shape.parameters) for shape in shapes),
-        goals_per_environment=_histogram(shape.goals for shape in shapes),
-        parameters_per_tool=_histogram(n for shape in shapes for n in shape.parameters),
-        question_words=_histogram(shape.words for shape in shapes),
-    )
+class _Counts:
+    def __init__(self) -> None:
+        self.environments = self.distractors = self.required = 0
+        self.types: Counter[str] = Counter()
+        self.tools: Counter[int] = Counter()
+        self.goals: Counter[int] = Counter()
+        self.parameters: Counter[int] = Counter()
+        self.words: Counter[int] = Counter()
 
+    def add(self, shape: Shape) -> None:
+        self.environments += 1
+        self.distractors += shape.distractors
+        self.required += sum(shape.required)
+        self.types += shape.types
+        self.tools[len(shape.parameters)] += 1
+        self.goals[shape.goals] += 1
+        self.parameters.update(shape.parameters)
+        self.words[shape.words] += 1
 
-def _histogram(values: Iterator[int]) -> dict[int, int]:
-    return dict(sorted(Counter(values).items()))
+    def result(self, scenario: str) -> Statistics:
+        return Statistics(
+            scenario=scenario,
+            environments=self.environments,
+            tools=sum(self.tools.elements()),
+            distractors=self.distractors,
+            goals=sum(self.goals.elements()),
+            parameters=sum(self.parameters.elements()),
+            required=self.required,
+            parameter_types=dict(self.types.most_common()),
+            tools_per_environment=dict(sorted(self.tools.items())),
+            goals_per_environment=dict(sorted(self.goals.items())),
+            parameters_per_tool=dict(sorted(self.parameters.items())),
+            question_words=dict(sorted(self.words.items())),
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -134,7 +135,7 @@ def play_on_ray(
     if output.exists() and mode == "resume" and not (place.folder / "manifest.json").exists():
         raise OutputError(f"{output} was begun without --ray, or with another --shards; go on with it in the same way")
     items = work.environments * work.samples
-    played: list[Outcome] = []
+    played: Counter[Outcome] = Counter()
 
     def failed(done: Finished) -> bool:
         return any(row.kind == "failed" for row in done.rows)
@@ -146,10 +147,10 @@ def play_on_ray(
         with RecordWriter(unfinished, Trajectory, "overwrite") as writer:
             for row in _rows(shards, on_bad):
                 writer.write_line(row.line)
-                played.append(Outcome.of(load_record(Trajectory, row.line)))
+                played[Outcome.of(load_record(Trajectory, row.line))] += 1
         unfinished.replace(output)
-        folder.describe(finished=True, trajectories=len(played))
-    return summarise_outcomes(played)
+        folder.describe(finished=True, trajectories=played.total())
+    return summarise_outcomes(played.elements())
 
 
 def score_on_ray(
@@ -167,13 +168,17 @@ def score_on_ray(
         if not items:
             raise InputError(f"{trajectories}: has no trajectories to score")
         folder, size = _begin(work, place, None, items=items, cores=cores, most=4096)
-        found = [
-            outcome_in(row) for row in _rows(do_shards(work, folder, ranges(0, items, size), on_done=on_done), on_bad)
-        ]
+        played: Counter[Outcome] = Counter()
+
+        def rewards() -> Iterator[tuple[str, list[float] | None]]:
+            for row in _rows(do_shards(work, folder, ranges(0, items, size), on_done=on_done), on_bad):
+                outcome, values = outcome_in(row)
+                played[outcome] += 1
+                yield outcome.policy, values
+
+        means = mean_rewards(rewards())
         folder.describe(finished=True)
-    summaries = summarise_outcomes(outcome for outcome, _ in found)
-    rewards = {} if reward is None else mean_rewards((outcome.policy, values) for outcome, values in found)
-    return summaries, rewards
+    return summarise_outcomes(played.elements()), {} if reward is None else means
 
 
 def _rows(shards: Iterator[Finished], on_bad: OnBad | None) -> Iterator[Row]:
