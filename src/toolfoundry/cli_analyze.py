@@ -52,7 +52,7 @@ Folder = Annotated[
     "analyze parameters Qwen2.5-7B-Instruct adapter --spectral[/cyan]"
 )
 def parameters(
-    before: Annotated[Path, typer.Argument(help="Folder of a checkpoint (safetensors).", show_default=False)],
+    before: Annotated[Path, typer.Argument(help="Folder of a checkpoint (safetensors), or tiny.", show_default=False)],
     after: Annotated[
         Path, typer.Argument(help="Folder of another of the same shape, or of a LoRA adapter.", show_default=False)
     ],
@@ -75,7 +75,7 @@ def parameters(
     if output is not None:
         require_extra("plots", "matplotlib", "the heat map")
         _begin(output, "parameters.json", force)
-    pair = open_pair(before, after)
+    pair = open_pair(_packaged(before), _packaged(after))
     with progress("comparing, MiB", pair.bytes >> 20) as advance:
         seen = 0
 
@@ -112,8 +112,17 @@ def parameters(
         _say(f"parameters.md, .json, .svg and .png written to {output}")
 
 
+def _packaged(checkpoint: Path) -> Path:
+    """The folder of `tiny`, the policy in the package; any other as it is."""
+    from toolfoundry.policies.transformers import TINY, checkpoint_folder
+
+    return checkpoint_folder(TINY) if str(checkpoint) == TINY and not checkpoint.exists() else checkpoint
+
+
 def _begin(output: Path, name: str, force: bool) -> None:
     """Makes the folder. Raises OutputError where the result is there already and may not be replaced."""
+    if output.exists() and not output.is_dir():
+        raise OutputError(f"{output}: found a file, expected a folder or nothing")
     if (output / name).exists() and not force:
         raise OutputError(f"{output / name} exists; --force replaces it")
     output.mkdir(parents=True, exist_ok=True)
@@ -176,9 +185,10 @@ def graft(
     as_json: AsJson = False,
 ) -> None:
     """Whether a part of the trained model carries the gain: graft it into the base model, and back, and play."""
+    from toolfoundry.analyze.checkpoints import open_pair
     from toolfoundry.analyze.graft import measure_grafts, parse_part
     from toolfoundry.analyze.graft_report import to_markdown
-    from toolfoundry.policies.transformers import TransformersSampler, load_policy
+    from toolfoundry.policies.transformers import TransformersSampler, checkpoint_folder, load_policy
     from toolfoundry.sandbox import Sandbox
     from toolfoundry.tokens import Dialect
     from toolfoundry.train.play import Table as Playing
@@ -187,6 +197,7 @@ def graft(
     problems = Problems()
     parts = [parse_part(text) for text in dict.fromkeys(part or _THIRDS)]
     specs = list({spec.id: spec for spec in environments_of(envs, skip_bad, problems)}.values())[:limit]
+    open_pair(checkpoint_folder(base), checkpoint_folder(trained))  # says in one line how they differ
     _begin(output, "grafts.json", force)
     first, second = (load_policy(model, chat=chat, device=device) for model in (base, trained))
     config: dict[str, JsonValue] = {

@@ -39,6 +39,8 @@ def report(
     from toolfoundry.analyze.report import require_extra, write_report
 
     require_extra()
+    if output.is_dir():
+        raise OutputError(f"{output}: found a folder, expected a name for the page")
     if output.exists() and not force:
         raise OutputError(f"{output} exists; --force replaces it")
     separate(output, *(path for path in (*runs, envs) if path is not None))

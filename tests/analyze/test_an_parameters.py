@@ -420,6 +420,11 @@ def test_the_command(tmp_path, run):
     assert (code, "--force" in err) == (6, True)
     code, out, _ = run("analyze", "parameters", before, after, "--json")
     assert json.loads(out)["total"] == document["total"]
+    (tmp_path / "file").write_text("mine")
+    code, _, err = run("analyze", "parameters", before, after, "-o", tmp_path / "file")
+    assert (code, "found a file, expected a folder" in err) == (6, True)
+    code, _, err = run("analyze", "parameters", "tiny", after)
+    assert (code, "tensors that" in err) == (3, True)
     code, _, err = run("analyze", "parameters", before, tmp_path / "none")
     assert (code, err.startswith("error: ")) == (3, True)
 

@@ -511,6 +511,8 @@ def test_on_the_command_line(run, tmp_path, two):
     assert (code, "2 trajectories, 6 left out" in err) == (0, True)
     assert run("report", before, "-o", target)[0] == 6
     assert run("report", before, "-o", before, "--force")[0] == 6
+    code, _, err = run("report", before, "-o", tmp_path, "--force")
+    assert (code, "found a folder, expected a name for the page" in err) == (6, True)
     assert run("report", tmp_path / "missing", "-o", target, "--force")[0] == 3
     assert target.exists()
     code, out, _ = run("analyze", "behaviour", before, after, "--envs", envs, "--json")

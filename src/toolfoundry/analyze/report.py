@@ -11,6 +11,7 @@ The page stays under `MAX_BYTES`: where it would not, texts are cut shorter, and
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.resources
 from collections.abc import Mapping, Sequence
@@ -157,6 +158,8 @@ def write_report(
         draft.write_text(text, encoding="utf-8")
         draft.replace(output)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
         raise OutputError(f"{output}: cannot be written: {error.strerror or error}") from error
     return shown
 
