@@ -171,7 +171,6 @@ def build(
             "--pool": pool,
             "--extra-body": extra_body,
             "--budget": budget,
-            "--dry-run": dry_run,
         },
         "llm": {"--split": split != "train", "--hold-out": hold_out, "--jobs": jobs, "--ray": ray},
     }
@@ -187,12 +186,12 @@ def build(
             for option, value in (
                 ("--split", split != "train"),
                 ("--hold-out", hold_out),
-                ("--jobs", jobs),
                 ("--questions", questions),
                 ("--topics", topics),
                 ("--pool", pool),
                 ("--drafts", drafts),
                 ("--stop-after", stop_after),
+                ("--ray", ray),
             )
             if value
         ]
@@ -222,7 +221,7 @@ def build(
     benchmarks = Benchmarks(exclude) if exclude else None
     session: _Procedural | _WithModel | ToolsSession
     if author == "procedural" and tools is not None:
-        session = ToolsSession(tools, seed, count, without_rewriting(chosen.scaling, knobs), None)
+        session = ToolsSession(tools, seed, count, without_rewriting(chosen.scaling, knobs), at_a_time=jobs)
         options |= session.options
         if dry_run:
             session.estimate(as_json)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
@@ -33,7 +34,6 @@ __all__ = ["ToolsSession", "without_rewriting"]
 
 _SHOWN = 300  # characters of a reason
 _COUNT = 100
-_WITHOUT_MODEL = 4  # environments at a time
 _REWRITING = ("generalize", "expand", "retype", "parameters")
 
 
@@ -52,10 +52,18 @@ class ToolsSession:
     Raises InputError where no tool can be used, or where there is a specification and no model.
     """
 
-    jobs = 1
+    jobs = 1  # processes of ours; the workers of the sandbox are others
     pending = ""
 
-    def __init__(self, path: Path, seed: int, count: int | None, scaling: Scaling, config: LLMConfig | None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        seed: int,
+        count: int | None,
+        scaling: Scaling,
+        config: LLMConfig | None = None,
+        at_a_time: int | None = None,
+    ) -> None:
         from toolfoundry.build.own_tools.evidence import Evidence, gather
         from toolfoundry.build.own_tools.reading import read_tools_file
         from toolfoundry.sandbox import Sandbox
@@ -68,6 +76,7 @@ class ToolsSession:
                 "in for its tools; give --author llm, --model and --base-url"
             )
         self.seed, self.scaling, self.config = seed, scaling, config
+        self.at_a_time = config.concurrency if config else at_a_time or os.cpu_count() or 1
         self.count = _COUNT if count is None else count
         self.evidence: Evidence = Evidence((), given.unusable, 0)
         if given.tools:
@@ -139,7 +148,7 @@ class ToolsSession:
                         ledger,
                         sandbox,
                         count=self.count,
-                        concurrency=self.config.concurrency if self.config else _WITHOUT_MODEL,
+                        concurrency=self.at_a_time,
                         on_progress=on_progress,
                     )
                 if llm and pending:

@@ -79,10 +79,10 @@ def test_the_audit_agrees(built, run):
 
 
 def test_killed_and_resumed_it_is_the_same_file(built, tmp_path):
-    """Kill -9 in the middle, the same command with --resume, and every byte is as without the kill."""
+    """Kill -9 in the middle, the same command with --resume, other --jobs: every byte is as without the kill."""
     path = tmp_path / "e.jsonl"
     command = [sys.executable, "-m", "toolfoundry.cli", "build", "--tools", str(EXAMPLE), "-n", "24", "--measure", "0"]
-    command += ["-o", str(path)]
+    command += ["-o", str(path), "--jobs", "3"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, process_group=0)
     while process.poll() is None and (not path.exists() or path.read_bytes().count(b"\n") < 6):
         time.sleep(0.02)
@@ -195,7 +195,7 @@ def test_nothing_that_can_be_used(run, tmp_path, text, expected):
     ("options", "expected"),
     [
         (("--split", "test"), "--tools has no use for --split"),
-        (("--jobs", "2", "--stop-after", "scale"), "--tools has no use for --jobs, --stop-after"),
+        (("--split", "dev", "--stop-after", "scale"), "--tools has no use for --split, --stop-after"),
         (("--questions", "q.txt"), "has no use for --questions"),
         (("--set", "scaling.expand=2"), "the tools of --tools stay as they are"),
         (("--author", "llm"), "--author llm needs --model"),
