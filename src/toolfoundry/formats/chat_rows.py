@@ -14,7 +14,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, TypeAlias
 
-from toolfoundry.environment import Executor
+from toolfoundry.environment import Executor, opening
 from toolfoundry.errors import RecordError
 from toolfoundry.export_samples import Row, as_chat
 from toolfoundry.policies.scripted import make
@@ -23,11 +23,24 @@ from toolfoundry.rollout import run_rollout
 from toolfoundry.samples import conversation
 from toolfoundry.types import EnvSpec, Message, Trajectory
 
-__all__ = ["ChatForm", "chat_row", "gold_conversations"]
+__all__ = ["ChatForm", "chat_row", "gold_conversations", "opening_texts"]
 
 ChatForm: TypeAlias = Literal["openai", "template"]
 
 _AT_ONCE = 64
+
+
+def opening_texts(spec: EnvSpec) -> list[dict[str, str]]:
+    """The opening as messages of role and text, for formats whose prompts hold nothing else.
+
+    Raises RecordError where it holds calls or tool messages.
+    """
+    messages = opening(spec).messages
+    for message in messages:
+        if message.role == "tool" or message.tool_calls:
+            found = f"a message of the {message.role} with calls or results"
+            raise RecordError(field=f"{spec.id}.prompt", found=found, expected="messages of text")
+    return [{"role": message.role, "content": message.content} for message in messages]
 
 
 def chat_row(trajectory: Trajectory, spec: EnvSpec, form: ChatForm) -> Row:

@@ -16,8 +16,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from toolfoundry.environment import opening
 from toolfoundry.errors import RecordError
+from toolfoundry.formats.chat_rows import opening_texts
 from toolfoundry.store import dump
 from toolfoundry.types import EnvSpec
 
@@ -41,13 +41,9 @@ def nemo_gym_row(spec: EnvSpec, *, agent: str | None = None, taskset: str | None
     for tool in spec.tools:
         if tool.name in RESERVED or not re.fullmatch(r"[A-Za-z0-9_-]+", tool.name):
             expected = f"letters, digits, _ and -, and none of NeMo Gym's own names {sorted(RESERVED)}"
-            raise _unfit(spec, "tools", repr(tool.name), expected)
-    messages = opening(spec).messages
-    for message in messages:
-        if message.role == "tool" or message.tool_calls:
-            raise _unfit(spec, "prompt", f"a {message.role} message with calls or results", "text messages")
+            raise RecordError(field=f"{spec.id}.tools", found=repr(tool.name), expected=expected)
     asked: dict[str, Any] = {
-        "input": [{"role": message.role, "content": message.content} for message in messages],
+        "input": opening_texts(spec),
         "tools": [
             {
                 "type": "function",
@@ -67,10 +63,6 @@ def nemo_gym_row(spec: EnvSpec, *, agent: str | None = None, taskset: str | None
         task = {"responses_create_params": asked, "task_data": known}
         row = {"task_id": {"taskset": taskset, "task_id": spec.id}, "task_input": task}
     return row if agent is None else {**row, "agent_ref": {"type": "responses_api_agents", "name": agent}}
-
-
-def _unfit(spec: EnvSpec, field: str, found: str, expected: str) -> RecordError:
-    return RecordError(field=f"{spec.id}.{field}", found=found, expected=expected)
 
 
 def response_messages(items: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -17,8 +17,8 @@ from typing import Any
 import orjson
 
 from toolfoundry import __version__
-from toolfoundry.environment import opening
 from toolfoundry.errors import InputError
+from toolfoundry.formats.chat_rows import opening_texts
 from toolfoundry.store import RecordWriter, dump, replace_file
 from toolfoundry.types import EnvSpec
 
@@ -48,7 +48,8 @@ def export_verifiers(specs: Iterable[EnvSpec], folder: Path, name: str) -> int:
     """Writes the package `name` into `folder` and gives the number of environments. Files of the same names are
     replaced.
 
-    Raises InputError for a bad name, for no environment, and for the same one twice: a task's key is its id.
+    Raises InputError for a bad name, for no environment, for the same one twice (a task's key is its id), and for one
+    whose opening holds calls.
     """
     package = package_name(name)
     seen: set[str] = set()
@@ -82,8 +83,7 @@ def export_verifiers(specs: Iterable[EnvSpec], folder: Path, name: str) -> int:
 
 def _task(spec: EnvSpec, offset: int) -> dict[str, Any]:
     """A task's data without what is the same in all: nothing in it that a policy must not know."""
-    messages = opening(spec).messages
-    prompt: Any = [{"role": message.role, "content": message.content} for message in messages]
-    if len(messages) == 1 and messages[0].role == "user":  # the form that every harness takes
-        prompt = messages[0].content
+    prompt: Any = opening_texts(spec)
+    if [message["role"] for message in prompt] == ["user"]:  # the form that every harness takes
+        prompt = prompt[0]["content"]
     return {"id": spec.id, "name": f"{spec.scenario.kind or 'unknown'}-{spec.id}", "prompt": prompt, "offset": offset}
