@@ -170,7 +170,7 @@ def test_stdout_carries_only_the_protocol(envs):
 
 
 def test_each_session_has_a_state_of_its_own(box):
-    """Two clients of one environment count for themselves, also when a call of one of them hangs."""
+    """Two clients of one environment count for themselves, whatever one of them does: hang, or say too much."""
 
     async def two():
         async with serving(counter(), box) as url, drive_mcp.http(url) as one, drive_mcp.http(url) as other:
@@ -181,6 +181,10 @@ def test_each_session_has_a_state_of_its_own(box):
             assert not hanging.done()
             assert (await hanging)[0].startswith("Error: timeout")
             assert await call(one, "count", by=1) == ('{"n": 4}', False)
+            text, wrong = await call(one, "length", text="x" * MAX_ARGUMENT_BYTES)
+            assert wrong
+            assert text.startswith("Error: limit: found arguments of 4194")
+            assert await call(one, "count", by=1) == ('{"n": 5}', False)
 
     asyncio.run(two())
 
@@ -266,7 +270,7 @@ def raw(url, body, **headers):
 @pytest.mark.parametrize(
     ("body", "headers", "status"),
     [
-        (b"{}" * (3 << 20), {}, 413),
+        (b"{}" * (9 << 20), {}, 413),
         (b'{"jsonrpc"', {}, 400),
         (b"{}", {"Host": "evil.example"}, 421),
         (b"{}", {"Origin": "http://evil.example"}, 403),

@@ -38,7 +38,8 @@ except ImportError:
 __all__ = ["IDLE_S", "MAX_ARGUMENT_BYTES", "PROMPT", "ClientTools", "build_server", "http_server", "serve_stdio"]
 
 PROMPT = "task"
-MAX_ARGUMENT_BYTES = 4 << 20  # what the SDK takes as a request over HTTP; over stdio it has no limit of its own
+MAX_ARGUMENT_BYTES = 4 << 20
+_MAX_REQUEST_BYTES = 4 * MAX_ARGUMENT_BYTES  # beyond it 413, at which the first major's client gives up its session
 IDLE_S = 1800.0
 _INSTRUCTIONS = f"The tools of one ToolFoundry environment. The question that they answer is the prompt {PROMPT!r}."
 _SECOND = not hasattr(Server, "list_tools")  # 2.x takes its handlers in the constructor
@@ -236,7 +237,12 @@ def http_server(
         allowed_origins=[f"http://{name}" for name in names],
     )
     server = build_server(spec, executor, over_http=True)
-    manager = StreamableHTTPSessionManager(app=server, security_settings=security, session_idle_timeout=idle_s)
+    manager = StreamableHTTPSessionManager(
+        app=server,
+        security_settings=security,
+        session_idle_timeout=idle_s,
+        max_request_body_size=_MAX_REQUEST_BYTES,
+    )
     app = Starlette(routes=[Route("/mcp", endpoint=manager.asgi_app)], lifespan=lambda _: manager.run())
     # Without uvicorn's own logging, which writes to standard output; what is wrong still goes to standard error.
     return uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=2))
