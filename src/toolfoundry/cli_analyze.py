@@ -116,7 +116,7 @@ def _packaged(checkpoint: Path) -> Path:
     """The folder of `tiny`, the policy in the package; any other as it is."""
     from toolfoundry.policies.transformers import TINY, checkpoint_folder
 
-    return checkpoint_folder(TINY) if str(checkpoint) == TINY and not checkpoint.exists() else checkpoint
+    return checkpoint_folder(TINY) if str(checkpoint) == TINY else checkpoint
 
 
 def _begin(output: Path, name: str, force: bool) -> None:
