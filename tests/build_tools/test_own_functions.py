@@ -112,6 +112,13 @@ def test_the_source_runs_by_itself(sandbox):
         ('import random\ndef f(x: int):\n    "Doc."\n    return random.random() + x', "found random.random"),
         ('import time\ndef f(x: int):\n    "Doc."\n    return time.time() + x', "found time.time"),
         ('def f(x: int):\n    "Doc."\n    return missing + x', "found missing"),
+        ('def größe(x: int):\n    "Doc."\n    return x', "other letters than A to Z"),
+        ('A = A\ndef f(x: A):\n    "Doc."\n    return x', "aliases of aliases without end"),
+        (
+            "\n".join(f"A{i} = A{i + 1} | list[A{i + 1}]" for i in range(40))
+            + '\nA40 = int\ndef f(x: A0):\n    "Doc."\n    return x',
+            "aliases of aliases without end",
+        ),
         ('def f(x: int, y: int):\n    "Doc."\n    return x', "found y"),
     ],
 )

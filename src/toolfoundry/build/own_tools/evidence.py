@@ -15,7 +15,7 @@ import contextlib
 import itertools
 import math
 import re
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
@@ -399,9 +399,14 @@ def _typed(
         case "string" | None:
             texts = [value if isinstance(value, str) else str(value) for value in (*shown, *given)]
             texts += [value for value in (*literals, *others) if isinstance(value, str)]
-            return [*(text for text in texts if len(text) <= _MOST_TEXT and text == text.strip() != ""), *_PLAIN_TEXTS]
+            return [*(text for text in texts if _can_be_said(text)), *_PLAIN_TEXTS]
         case _:
             return []
+
+
+def _can_be_said(text: str) -> bool:
+    """Whether a text can stand in a question: short, visible, without spaces around it."""
+    return 0 < len(text) <= _MOST_TEXT and text == text.strip() and text.isprintable()
 
 
 def _number(text: str) -> int | float | None:
@@ -413,9 +418,9 @@ def _literals(source: str, name: str) -> list[JsonValue]:
     """The literals of a source: keys of tables from the outermost in, then what is compared, then all others."""
     ranked: list[tuple[int, JsonValue]] = []
     compared: list[JsonValue] = []
-    waiting: list[tuple[ast.AST, int]] = [(parse_source(source), 0)]
+    waiting: deque[tuple[ast.AST, int]] = deque([(parse_source(source), 0)])
     while waiting:
-        node, depth = waiting.pop(0)
+        node, depth = waiting.popleft()
         if isinstance(node, ast.Dict):
             for key in node.keys:
                 parts = key.elts if isinstance(key, ast.Tuple) else [key]

@@ -32,6 +32,8 @@ _CHANGING = frozenset(
     "popleft remove reverse rotate setdefault sort subtract symmetric_difference_update update".split()
 )
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_MOST_ALIASES = 200  # that are put in their places in the hints of one function
 _EXAMPLE = re.compile(r"^[ \t]*>>> .*(?:\n[ \t]*\S.*)*\n?", re.MULTILINE)
 _NO_GOLD = "the audit needs a goal"
 
@@ -89,10 +91,14 @@ def _tool(node: ast.stmt, last: ast.stmt, module: ast.Module, text: str) -> Tool
             return "expected a function"
     if not (ast.get_docstring(node) or "").strip():
         return "it has no docstring, expected one that says what the function does"
+    if not _NAME.fullmatch(node.name):
+        return "its name has other letters than A to Z, or more than 64: endpoints refuse it"
     try:
         found = describe(_spelled_out(node, module), node.name)
     except RecordError as error:
         return f"{error.field}: found {error.found}, expected {error.expected}"
+    except (RecursionError, OverflowError):
+        return "it is nested too deep, or its hints are aliases of aliases without end"
     if not found.description:
         return "its docstring begins with a section, expected what the function does"
     if changed := _changed_data(node, module):
@@ -131,16 +137,18 @@ def _spelled_out(function: ast.FunctionDef, module: ast.Module) -> str:
 
 
 class _Aliases(ast.NodeTransformer):
-    """Puts aliases in their places, and takes what `Annotated` says besides away."""
+    """Puts aliases in their places, and takes what `Annotated` says besides away. Raises OverflowError."""
 
     def __init__(self, aliases: dict[str, ast.expr]) -> None:
-        self._aliases = aliases
+        self._aliases, self._count = aliases, 0
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
         if node.id not in self._aliases:
             return node
-        rest = {name: value for name, value in self._aliases.items() if name != node.id}  # an alias of itself ends here
-        return _Aliases(rest).visit(parse_source(ast.unparse(self._aliases[node.id])).body[0]).value
+        self._count += 1
+        if self._count > _MOST_ALIASES:
+            raise OverflowError
+        return self.visit(parse_source(ast.unparse(self._aliases[node.id])).body[0]).value
 
     def visit_Subscript(self, node: ast.Subscript) -> ast.expr:
         if ast.unparse(node.value).rpartition(".")[2] == "Annotated" and isinstance(node.slice, ast.Tuple):
