@@ -143,7 +143,7 @@ def test_one_class_for_each_set_of_tools(tmp_path, sandbox):
         environments_for_trl(envs, toy_tokenizer(), sandbox, max_families=1)
     generic = environments_for_trl(envs, toy_tokenizer(), sandbox, tools="generic", max_families=1)
     assert "environment" not in generic.dataset.column_names
-    assert '"name":"town_of"' in generic.dataset[0]["prompt"][0]["content"]
+    assert '{"type": "function", "function": {"name": "town_of",' in generic.dataset[0]["prompt"][0]["content"]
 
 
 def test_nothing_that_grades_is_in_the_dataset(envs, sandbox):

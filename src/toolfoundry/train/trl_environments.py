@@ -25,7 +25,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import orjson
 
-from toolfoundry.chat import chat_format, explain
+from toolfoundry.chat import chat_format, explain, markup
 from toolfoundry.environment import opening, refusal
 from toolfoundry.errors import FoundryError, InputError, MissingExtra
 from toolfoundry.frameworks import warn_untested
@@ -178,7 +178,7 @@ def _chat(spec: EnvSpec) -> list[dict[str, str]]:
 
 
 def _listing_tools(spec: EnvSpec) -> list[dict[str, str]]:
-    documents = "\n".join(orjson.dumps(tool.signature.as_function()["function"]).decode() for tool in spec.tools)
+    documents = "\n".join(markup.dump(tool.signature.as_function()) for tool in spec.tools)
     first, *rest = _chat(spec)
     return [{**first, "content": f"The tools, to be called with call_tool:\n{documents}\n\n{first['content']}"}, *rest]
 
