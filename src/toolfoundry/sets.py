@@ -28,7 +28,7 @@ from toolfoundry.errors import InputError, MissingExtra, OutputError, RecordErro
 from toolfoundry.store import check_header, header_line, lines, load_record
 from toolfoundry.types import Record
 
-__all__ = ["RECORDS_PER_FRAME", "RecordSet", "open_set", "pack"]
+__all__ = ["RECORDS_PER_FRAME", "RecordSet", "open_set", "pack", "pack_lines"]
 
 R = TypeVar("R", bound=Record)
 
@@ -115,6 +115,11 @@ def pack(source: Path, target: Path, kind: type[Record]) -> int:
     The lines are the same bytes. Raises InputError where the source cannot be read, OutputError where the target
     cannot be written or does not end in .zst.
     """
+    return pack_lines((_whole(line, number, source) for number, line in lines(source, kind)), target, kind)
+
+
+def pack_lines(remaining: Iterator[bytes], target: Path, kind: type[Record]) -> int:
+    """The same from lines of JSONL, each with its newline."""
     if target.suffix != ".zst":
         raise OutputError(f"{target}: expected a name that ends in .zst")
     compressor = _zstandard().ZstdCompressor(level=_LEVEL)
@@ -124,16 +129,13 @@ def pack(source: Path, target: Path, kind: type[Record]) -> int:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with unfinished.open("wb") as file:
-            remaining = lines(source, kind)
             batch = [header_line(kind)]
             while batch:
                 content = b"".join(batch)
                 frame = compressor.compress(content)
                 table += struct.pack("<II", len(frame), len(content))
                 file.write(frame)
-                batch = [
-                    _whole(line, number, source) for number, line in itertools.islice(remaining, RECORDS_PER_FRAME)
-                ]
+                batch = [*itertools.islice(remaining, RECORDS_PER_FRAME)]
                 count += len(batch)
             file.write(struct.pack("<II", _SKIPPABLE, len(table) + _FOOTER.size) + table)
             file.write(_FOOTER.pack(len(table) // 8, 0, _TABLE))

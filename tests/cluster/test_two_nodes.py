@@ -93,7 +93,7 @@ def test_a_node_is_killed_in_the_middle(nodes, toolfoundry, local, tmp_path):
 
 
 def test_the_command_is_killed_and_goes_on(nodes, toolfoundry, local, tmp_path):
-    """After kill -9, `--resume` does what is missing, leaves finished shards alone, and ends with the same set."""
+    """After kill -9, `--resume` does what is missing and leaves finished shards alone; without Ray it goes on too."""
     nodes.second()
     output, folder = tmp_path / "envs.jsonl", tmp_path / "envs.shards"
     words = [*BUILD, "--ray", nodes.address, "--shard-size", 24, "-o", output]
@@ -106,6 +106,12 @@ def test_the_command_is_killed_and_goes_on(nodes, toolfoundry, local, tmp_path):
     assert 3 <= len(there) < 20
     code, _, err = toolfoundry.finish(toolfoundry.start(*words))
     assert (code, "--resume" in err) == (6, True)
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    for name in ("envs.jsonl", "envs.rejects.jsonl", "envs.run.json"):
+        (alone / name).write_bytes((tmp_path / name).read_bytes())
+    toolfoundry(*BUILD, "--jobs", 1, "-o", alone / "envs.jsonl", "--resume")
+    assert (alone / "envs.jsonl").read_bytes() == local.read_bytes()
     toolfoundry(*words, "--resume")
     assert there.items() <= {file.name: file.stat().st_ino for file in files_in(folder)}.items()
     assert_same_build(output, local)
