@@ -38,6 +38,7 @@ $(DOCS)/.ready: pyproject.toml
 
 docs: $(DOCS)/.ready  ## the documentation as a site in docs/out; a warning is an error; no network
 	$(DOCS)/bin/sphinx-build -W --keep-going -q -E docs docs/out
+	@! grep -rnEo '(<script[^>]* src|<link[^>]* href|<img[^>]* src|@import|url\()[="( ]+https?:[^">)]*' docs/out --include=*.html --include=*.css
 	@echo docs/out/index.html
 
 test-pythons:  ## the sandbox's tests on every other supported Python that is installed
