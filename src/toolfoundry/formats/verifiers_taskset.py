@@ -31,7 +31,7 @@ from mcp_types import Tool as McpTool
 
 from toolfoundry.chat.markup import dump
 from toolfoundry.environment import Environment
-from toolfoundry.errors import FoundryError, InputError
+from toolfoundry.errors import InputError
 from toolfoundry.formats.conversation import read_conversation
 from toolfoundry.formats.verifiers import ENVIRONMENTS, TASKS
 from toolfoundry.frameworks import warn_untested
@@ -174,7 +174,7 @@ class EnvironmentTools(vf.Toolset[vf.ToolsetConfig]):
             self._calls += 1
             try:
                 step = await self._environment.step(Message(role="assistant", tool_calls=(call,)))
-            except FoundryError as failure:
+            except Exception as failure:
                 raise MCPError(_INTERNAL_ERROR, f"{type(failure).__name__}: {failure}") from failure
         [result] = step.results
         return CallToolResult(content=[TextContent(type="text", text=result.text)], is_error=result.error is not None)
