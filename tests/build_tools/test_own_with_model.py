@@ -16,9 +16,13 @@ from pathlib import Path
 from fake_openai_server import reply, serve
 from own_tools_replay import RecordedModel
 from toolfoundry.answers import equals, spelling
-from toolfoundry.build.draft import Reject
+from toolfoundry.build.authors.llm.prompting import system_text
+from toolfoundry.build.authors.llm.replies import read_calls, read_decomposition, read_rewording
+from toolfoundry.build.decompose import complaints_about
+from toolfoundry.build.draft import Decomposition, Reject, Step
+from toolfoundry.build.own_tools.compose import Composition, documents_of
 from toolfoundry.store import read
-from toolfoundry.types import EnvSpec
+from toolfoundry.types import EnvSpec, Final, ToolSchema
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "tools"
 MODEL = ("--author", "llm", "--model", "m", "--concurrency", "1", "--set", "scaling.distractors=2", "--measure", "0")
@@ -151,3 +155,32 @@ def test_a_wording_that_tells_an_answer_is_rejected(run, tmp_path):
     assert code == 1
     reasons = {(reject.stage, reject.reason) for reject in read(output.with_name("e.rejects.jsonl"), Reject)}
     assert reasons <= {("decompose", "answer-in-question"), ("decompose", "golden-in-question")}
+
+
+# --- prompts ---------------------------------------------------------------------------------------------------------
+
+
+def example(prompt):
+    """The input of a prompt's example and the text of its reply."""
+    data, text = system_text(prompt).split("# Example", 1)[1].split("Reply:\n", 1)
+    return json.loads(re.search(r"```json\n(.*?)```", data, re.DOTALL)[1]), text
+
+
+def test_the_examples_in_the_prompts_are_right():
+    """A question over given tools, its calls, and other words for it: each passes what replies have to pass."""
+    _, text = example("use-decompose")
+    scenario = read_decomposition(text)
+    assert complaints_about(scenario) == []
+    data, text = example("use-document")
+    assert [step["question"] for step in data["steps"]] == [step.question for step in scenario.steps]
+    calls = read_calls(text, ["s1", "s2"], [document["name"] for document in data["documents"]])
+    documents = {document["name"]: ToolSchema.model_validate(document) for document in data["documents"]}
+    assert documents_of(Composition(scenario, calls), documents).calls == calls
+    data, text = example("reword")
+    steps = tuple(Step.model_validate(step) for step in data["steps"])
+    final = Final(operation="answer", arguments={"value": {"$answer": "s2"}})
+    given = Decomposition(question=data["question"], steps=steps, answer=steps[-1].answer, final=final)
+    worded = read_rewording(text, given)
+    assert complaints_about(worded) == []
+    assert worded.question != given.question
+    assert all(value in worded.question for value in data["must_say"])

@@ -42,7 +42,7 @@ def rewording(llm: LLMAuthor, documents: Mapping[str, ToolSchema]) -> Reword:
     """A function that lets the model word a composed question anew; what has to be said must still stand in it."""
 
     async def reword(brief: Brief, made: Composition, feedback: Feedback | None) -> Decomposition:
-        must_say = list(_must_say(made, documents))
+        must_say = list(_must_say(made))
         data: dict[str, JsonValue] = {
             "question": made.scenario.question,
             "steps": _steps(made.scenario),
@@ -64,16 +64,14 @@ def rewording(llm: LLMAuthor, documents: Mapping[str, ToolSchema]) -> Reword:
     return reword
 
 
-def _must_say(made: Composition, documents: Mapping[str, ToolSchema]) -> Iterator[str]:
-    """The values of gold calls that stand in no document and come from no other call, each once, as text."""
+def _must_say(made: Composition) -> Iterator[str]:
+    """The values of gold calls that come from no other call, choices too, each once, as text; no truth values."""
     found: dict[str, None] = {}
     for call in made.calls:
-        properties = documents[call.tool].parameters.get("properties")
-        for name, value in call.arguments.items():
-            schema = properties.get(name) if isinstance(properties, dict) else None
-            if any(True for _ in references(value)) or (isinstance(schema, dict) and "enum" in schema):
-                continue
-            found |= {str(leaf): None for leaf in scalars(value) if leaf is not None and not isinstance(leaf, bool)}
+        for value in call.arguments.values():
+            if not any(True for _ in references(value)):
+                leaves = (leaf for leaf in scalars(value) if leaf is not None and not isinstance(leaf, bool))
+                found |= {str(leaf): None for leaf in leaves}
     yield from found
 
 
