@@ -227,6 +227,19 @@ def test_calls_that_trl_refuses(envs, tmp_path, sandbox):
         assert rewards == pytest.approx([0.5 * 4 / (4 + 2) + 0.5] * 2)  # 2 solved by 4 calls, and the right answer
 
 
+@pytest.mark.parametrize("reader", [True, False])
+@pytest.mark.parametrize("value", ["1" * 40, '"\\ud800"', "1e999", "[" * 200 + "]" * 200])
+def test_values_that_are_hard_to_write(envs, tmp_path, sandbox, value, reader):
+    """Numbers without end, half a character, deep nesting: a call like any other that earns nothing; nothing breaks."""
+    spec = SPECS[0]
+    first, *rest = script("gold", spec)
+    odd = ToolCall(id="odd", name=spec.tools[0].name, arguments=f'{{"apiary": {value}}}')
+    said = [first.model_copy(update={"tool_calls": (*first.tool_calls, odd)}), *rest]
+    trainer = scripted_trainer(envs, sandbox, {spec.id: said}, tmp_path / "run", reader=reader)
+    rewards, _ = played(trainer, [trainer.ours.dataset[0]])
+    assert rewards == pytest.approx([0.5 * 4 / (3 + 2) + 0.5] * 2)
+
+
 def test_a_turn_has_at_most_sixteen_calls(envs, tmp_path, sandbox):
     """TRL executes any number; what stands behind the sixteenth call of a message earns nothing, as in the core."""
     spec = SPECS[0]

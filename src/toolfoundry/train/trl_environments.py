@@ -317,10 +317,10 @@ def _call(name: str, arguments: Any, *, generic: bool) -> ToolCall:
     if generic and name == CALL_TOOL.name:
         named = arguments if isinstance(arguments, Mapping) else {}
         inner = named.get("arguments", {})
-        text = inner if isinstance(inner, str) else orjson.dumps(inner).decode()
+        text = inner if isinstance(inner, str) else markup.dump(inner)
         wanted = named.get("name")
-        return ToolCall(id="", name=wanted if isinstance(wanted, str) else "", arguments=text)
-    return ToolCall(id="", name=name, arguments=orjson.dumps(arguments).decode())
+        return ToolCall(id="", name=markup.well_formed(wanted) if isinstance(wanted, str) else "", arguments=text)
+    return ToolCall(id="", name=markup.well_formed(name), arguments=markup.dump(arguments))
 
 
 def _calls_in(message: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
