@@ -181,6 +181,27 @@ def test_whole_questions_in_words():
     assert not any("C-9" in question for question in words | both)
 
 
+@pytest.mark.parametrize(
+    ("description", "expected"),
+    [
+        ("Returns the price. It is quick.", "Return the price"),
+        ("Processes an order: slowly.", "Process an order"),
+        ("Process an order", "Process an order"),
+        ("Searches v1.2 archives.", "Search v1.2 archives"),
+        ("tries a key", "Try a key"),
+        ("Searches for books.", "Search for books"),
+        ("The weather at a place", "Look up the weather at a place"),
+        ("Details of a depot.", "Look up details of a depot"),
+        ("Analysis.", "Analysis"),
+    ],
+)
+def test_a_description_as_a_request(description, expected):
+    """Verbs lose their third person, things are looked up."""
+    step = Asked("s1", document("get_it", description, "key"), {"key": "K-1"}, ("size",), {})
+    words = {question_of([step], ["s1"], "answer", random.Random(seed)) for seed in range(30)}
+    assert f"{expected} (key K-1). What is the size?" in words
+
+
 def test_names_in_words():
     """Snake and camel case alike; a verb in front says nothing, or becomes a noun."""
     assert words_of("getHTTPStatus2") == ["get", "http", "status", "2"]

@@ -34,8 +34,8 @@ _TOGETHER: dict[str, tuple[str, ...]] = {
 }
 _IDENTIFYING = frozenset("code id key name no number ref".split())
 _DANGLING = frozenset("at by for from in of on since to until with".split())
-_THIRD_PERSON = re.compile(r"^(\w+?)(?:(?<=[a-z]{2})(?:(?<=sh|ch|ss)es|s))\b(?=\s)")
-_NO_VERB = frozenset("address business class series status this always its".split())
+_ARTICLES = frozenset("a all an every one some the".split())
+_BEHIND_NOUNS = frozenset({"about", "of"})
 
 
 class Asked(NamedTuple):
@@ -160,10 +160,19 @@ def _joined(parts: Sequence[str]) -> str:
 
 def _imperative(document: ToolSchema) -> str:
     """The first sentence of a description as a request: "Returns the price." is "Return the price"."""
-    sentence = re.split(r"(?<=[a-z0-9)])[.:;](?:\s|$)", " ".join(document.description.split()), maxsplit=1)[0].strip(
-        " ."
-    )
-    first = sentence.partition(" ")[0]
-    if first.lower() not in _NO_VERB and (match := _THIRD_PERSON.match(sentence)):
-        sentence = match[1] + sentence[match.end() :]
-    return sentence[:1].upper() + sentence[1:]
+    text = " ".join(document.description.split())
+    sentence = re.split(r"(?<=[a-z0-9)])[.:;](?:\s|$)", text, maxsplit=1)[0].strip(" .")
+    first, _, rest = sentence.partition(" ")
+    if first.lower() in _ARTICLES or rest.partition(" ")[0] in _BEHIND_NOUNS:  # it names a thing
+        return f"Look up {sentence[:1].lower()}{sentence[1:]}"
+    verb = _without_person(first) if rest else first
+    return f"{verb[:1].upper()}{verb[1:]}{' ' if rest else ''}{rest}"
+
+
+def _without_person(verb: str) -> str:
+    """A verb without the ending of the third person."""
+    if not re.fullmatch(r"[A-Za-z]{2,}[a-z]s", verb) or verb.endswith(("ss", "us", "is")):
+        return verb
+    if verb.endswith("ies") and len(verb) > 4:
+        return f"{verb[:-3]}y"
+    return verb[:-2] if verb.endswith(("shes", "ches", "sses", "xes", "zzes")) else verb[:-1]
