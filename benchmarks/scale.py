@@ -267,7 +267,11 @@ def about_run(path: Path, samples: list[dict[str, Any]], given: argparse.Namespa
             each = sample["cpu_s"] / sample["records"] * 1e3
             yield f"| {sample['records']:,} | {sample['seconds']:,.0f} | {sample['cpu_s']:,.0f} | {each:.2f} |"
     cores = given.nodes * given.node_cores
-    at_once, writing = 1e6 * cpu / n / cores / 60, 1e6 * own / n / 60
+    early = next((s for s in samples if (s["records"] or 0) >= 0.1 * n), None)  # the start is no part of the rest
+    more = n - early["records"] if early is not None and early["records"] < n else n
+    later = early if more < n and early is not None else {"cpu_s": 0.0, "own_cpu_s": 0.0}
+    at_once = 1e6 * (cpu - later["cpu_s"]) / more / cores / 60
+    writing = 1e6 * (own - later["own_cpu_s"]) / more / 60
     alone = own > cpu / 2  # one process did the work as well
     one = "" if alone else f"; what one process does for all of them: {writing:,.1f} min"
     hours, least = 1e6 * seconds / n / 3600, max(at_once, 0.0 if alone else writing)

@@ -168,10 +168,13 @@ def test_a_shard_that_always_kills_its_process_is_given_up(odd):
         odd("dies")
 
 
-def test_where_there_is_no_cluster(toolfoundry, envs):
-    """An address without a cluster is one line, and exit code 3."""
+def test_where_there_is_no_cluster(toolfoundry, envs, monkeypatch):
+    """An address without a cluster, given or noted by Ray, is one line, and exit code 3."""
     code, _, err = toolfoundry.finish(toolfoundry.start("check", envs, "--ray", "127.0.0.1:1"))
     assert code == 3, err
     assert "found no cluster there" in err
     with pytest.raises(InputError, match="found no cluster there"), connected("127.0.0.1:1"):
+        pass
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:2")
+    with pytest.raises(InputError, match=r"127\.0\.0\.1:2: found no cluster there"), connected("auto"):
         pass

@@ -13,7 +13,9 @@ import logging
 import os
 import socket
 import sys
+import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from toolfoundry import __version__
@@ -53,6 +55,7 @@ def connected(address: str) -> Generator[int]:
         raise MissingExtra("ray", "--ray") from None
     begun = not ray.is_initialized()
     if begun:
+        address = _known(address)
         _require_open(address)
         try:
             ray.init(
@@ -70,6 +73,16 @@ def connected(address: str) -> Generator[int]:
     finally:
         if begun:
             ray.shutdown()
+
+
+def _known(address: str) -> str:
+    """What "auto" stands for, in the order in which Ray looks; "auto" where only Ray can find it."""
+    if address != "auto":
+        return address
+    if found := os.environ.get("RAY_ADDRESS"):
+        return found
+    noted = Path(tempfile.gettempdir()) / "ray" / "ray_current_cluster"  # by the last `ray start`; may be long gone
+    return noted.read_text().strip() or address if noted.exists() else address
 
 
 def _require_open(address: str) -> None:
