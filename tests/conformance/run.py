@@ -6,6 +6,7 @@ where the framework is not installed here.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
 import sys
@@ -43,7 +44,8 @@ def main(name: str) -> int:
     if version is None:
         print(f"{name}: not installed here")
         return 3
-    found = played(framework)
+    with contextlib.redirect_stdout(sys.stderr):  # verl prints what it reads
+        found = played(framework)
     cases = {case.id: case for case in load()}
     wrong = [key for key, case in cases.items() if not framework.conforms(case, found[key])]
     tools_only = framework.distribution == "mcp"
@@ -60,7 +62,9 @@ def main(name: str) -> int:
     }
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
-    print(f"{framework.title} {version}: {len(cases) - len(wrong)} of {len(cases)} episodes as in the core")
+    print(
+        f"{framework.title} {version}".strip() + f": {len(cases) - len(wrong)} of {len(cases)} episodes as in the core"
+    )
     for key in wrong:
         print(f"  {key}: found {found[key]}, expected {cases[key].score}")
     return 1 if wrong else 0
