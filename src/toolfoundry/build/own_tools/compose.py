@@ -122,9 +122,10 @@ def _can_be_asked(answer: Answer, observation: Observation) -> bool:
     if answer.type == "boolean" or stands_in(answer, observation.arguments):
         return False
     if answer.type == "number":
-        return len([digit for digit in spelling(answer) if digit.isdigit()]) > 1
+        return answer.value != 0 and len([digit for digit in spelling(answer) if digit.isdigit()]) > 1
     text = spelling(answer)
-    return telling(answer) and len(text) <= _MOST_TEXT and text == text.strip() and text.isprintable()
+    code = len(text) > 2 and text == text.upper()  # of an airport, a currency
+    return (telling(answer) or code) and len(text) <= _MOST_TEXT and text == text.strip() and text.isprintable()
 
 
 def _plain(value: JsonValue) -> bool:
@@ -260,6 +261,8 @@ def _composed(
     if kind_of(steps) != kind or (answer.type == "number" and not answer.value):
         return None
     question = question_of([asked for _, asked in _asked(hops, facts)], last, operation, rng)
+    if any(holds(hop.fact.answer, question) for hop in hops):
+        return None
     scenario = Decomposition(question=question, answer=answer, steps=steps, final=final)
     calls = tuple(_call(hop, hops) for hop in hops)
     made = Composition(scenario, calls)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["akin", "field_words", "noun_of", "words_of"]
+__all__ = ["DANGLING", "akin", "field_words", "noun_of", "words_of"]
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 # What a name begins with is left out of what it is about, or becomes a noun behind it.
@@ -30,6 +30,9 @@ _KINDS = frozenset(
     "level list m minutes name names no nr number of on pct percent points ref sek string text the to total unit units "
     "usd value".split()
 )
+DANGLING = frozenset("at by for from in of on since to until with".split())
+"""Words that leave a sentence open where a name ends in them."""
+
 _UNITS = {
     "cents": "in cents",
     "chf": "in CHF",
@@ -67,13 +70,17 @@ def noun_of(tool: str) -> str:
 
     >>> noun_of("get_order"), noun_of("lookUpCustomer"), noun_of("convert_price"), noun_of("convert")
     ('order', 'customer', 'price conversion', 'convert')
+    >>> noun_of("list_flights_from"), noun_of("distance_km")
+    ('flights', 'distance in km')
     """
     words = words_of(tool)
     rest = list(words)
     said = ""
     while rest and rest[0] in _VERBS:
         said = _VERBS[rest.pop(0)]
-    return " ".join([*rest, said]).strip() if rest else " ".join(words) or tool
+    while len(rest) > 1 and rest[-1] in DANGLING:
+        rest.pop()
+    return f"{field_words('_'.join(rest))} {said}".strip() if rest else " ".join(words) or tool
 
 
 def akin(field: str, of: str, parameter: str, to: str) -> bool:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import orjson
 from pydantic import JsonValue
 
-from toolfoundry.build.own_tools.naming import field_words, noun_of, words_of
+from toolfoundry.build.own_tools.naming import DANGLING, field_words, noun_of, words_of
 from toolfoundry.types import ToolSchema
 
 __all__ = ["Asked", "Path", "question_of", "step_question"]
@@ -33,7 +33,6 @@ _TOGETHER: dict[str, tuple[str, ...]] = {
     "list": ("I need two things, in this order: (1) {}; (2) {}.", "Tell me (1) {} and (2) {}, in this order."),
 }
 _IDENTIFYING = frozenset("code id key name no number ref".split())
-_DANGLING = frozenset("at by for from in of on since to until with".split())
 _ARTICLES = frozenset("a all an every one some the".split())
 _BEHIND_NOUNS = frozenset({"about", "of"})
 
@@ -115,24 +114,24 @@ def _flag(name: str, value: JsonValue) -> str:
 
 
 def _field(step: Asked) -> str:
-    """The place of an answer in a result, with its article."""
+    """The place of an answer in a result, with its article: from the inside out."""
     if not step.path:
         return "the result"
-    names = [part for part in step.path if isinstance(part, str)]
-    first = any(isinstance(part, int) for part in step.path)
-    last = f"the {_plain(names[-1])}" if names and step.path[-1] == names[-1] else "the value"
-    around = names[:-1] if names and step.path[-1] == names[-1] else names
-    if around:
-        last += f" of the {'first of the ' if first else ''}{_plain(around[-1])}"
-    elif first:
-        last += " of the first entry"
-    return last
+    said: list[str] = []
+    for part in step.path:
+        if isinstance(part, str):
+            said.append(f"the {_plain(part)}")
+        elif said:
+            said[-1] = f"the first of {said[-1]}"
+        else:
+            said.append("the first entry")
+    return " of ".join(reversed(said))
 
 
 def _plain(name: str) -> str:
     """A name in words; one that ends in a preposition in quotes, so that the sentence can be read."""
     said = field_words(name)
-    return f"“{said}”" if said.rsplit(" ", 1)[-1] in _DANGLING else said
+    return f"“{said}”" if said.rsplit(" ", 1)[-1] in DANGLING else said
 
 
 def _listed(arguments: Mapping[str, JsonValue]) -> str:
