@@ -50,7 +50,7 @@ PROGRAMS = ("toolfoundry", "python", "pip", "make", "cat", "inspect", "vllm", "r
 SHELL = ("", "sh", "bash", "console", "shell")
 _STARTS = re.compile(rf"(?:{'|'.join(PROGRAMS)})\b|[\w./-]+/train\.sh|[A-Z_]+=\S+ ")
 _MARK = re.compile(r"(not run|slow|short|exit|file|run|first)(?:: *(.*))?", re.DOTALL)
-_BLOCK = re.compile(r"((?:^<!--.*?-->\n\s*)*)^( *)```([^\n]*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"((?:^ *<!--.*?-->\n\s*)*)^( *)```([^\n]*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 
 
 class Block(NamedTuple):
