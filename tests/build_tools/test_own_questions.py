@@ -180,6 +180,8 @@ def test_sub_questions_in_words():
     assert step_question(Asked("s2", CUSTOMER, {"customerId": "C-9"}, ("points",), {"customerId": "s1"})) == (
         "What are the points of customer {s1}?"
     )
+    airport = document("find_airport", "Find an airport.", "code")
+    assert step_question(Asked("s1", airport, {"code": "LIS"}, ("city",), {})) == "What is the city of airport LIS?"
     step = Asked("s3", QUOTE, {"city": "Oslo", "weight_g": 5, "express": True}, ("price_eur",), {"city": "s2"})
     assert step_question(step) == (
         "What is the price in EUR of the shipping quote for city {s2} and weight in grams 5, with express?"

@@ -97,7 +97,8 @@ def _phrase(step: Asked, by_id: Mapping[str, Asked]) -> str:
         said = _phrase(source, by_id) if source else f"{{{step.given[name]}}}" if name in step.given else _said(value)
         if len(step.arguments) == 1 and step.path:
             words = words_of(name)
-            if " ".join(words) == noun or " ".join(word for word in words if word not in _IDENTIFYING) == noun:
+            telling = " ".join(word for word in words if word not in _IDENTIFYING)
+            if noun in (" ".join(words), telling) or not telling:  # it only says which one
                 return f"{of} with {said}" if source else f"{_field(step)} of {noun} {said}"
         if source is not None:
             same = source.path and _plain(str(source.path[-1])) == _plain(name)
