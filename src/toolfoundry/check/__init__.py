@@ -192,6 +192,9 @@ class _AcrossTheSet:
             yield Verdict("shared-name", name, found=many if len(sources) > 1 else "", expected="one")
 
 
+_FIELDS = {*EnvironmentReport.model_fields}
+
+
 class _Ledger:
     """Adds up verdicts, by gate and by environment."""
 
@@ -203,6 +206,7 @@ class _Ledger:
         self._in: Counter[str] = Counter()
         self._skipped: dict[str, Counter[str]] = {name: Counter() for name in GATES}
         self._findings: dict[str, list[Finding]] = {name: [] for name in GATES}
+        self._known: dict[tuple[tuple[str, int], ...], dict[str, int]] = {}  # counts that environments share
 
     def enter(self, spec: EnvSpec | None, verdicts: Iterable[Verdict]) -> None:
         """The verdicts on one environment, or (None) on the set as a whole."""
@@ -225,18 +229,23 @@ class _Ledger:
         if spec is not None:
             self._in.update(here.keys())
             hits = {name: here[name] for name in GATES if here[name]}
+            # Unvalidated, since validation copies: of a large set as many of these are kept, and most counts are alike.
             self.environments.append(
-                EnvironmentReport(
+                EnvironmentReport.model_construct(
+                    _FIELDS,
                     spec=spec.id,
                     location=spec.provenance.location,
                     kind=spec.scenario.kind,
                     question=spec.scenario.question,
                     tools=len(spec.tools),
                     goals=len(spec.goals),
-                    defects={name: n for name, n in hits.items() if GATES[name].severity == "defect"},
-                    notes={name: n for name, n in hits.items() if GATES[name].severity == "note"},
+                    defects=self._counts({name: n for name, n in hits.items() if GATES[name].severity == "defect"}),
+                    notes=self._counts({name: n for name, n in hits.items() if GATES[name].severity == "note"}),
                 )
             )
+
+    def _counts(self, counts: dict[str, int]) -> dict[str, int]:
+        return self._known.setdefault((*counts.items(),), counts)
 
     def gates(self) -> tuple[GateReport, ...]:
         return tuple(
