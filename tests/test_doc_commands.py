@@ -199,7 +199,8 @@ def options_for(words, short):
     while words and hasattr(command, "commands"):
         command = command.commands[words.pop(0)]
     known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
-    alone = "--jobs" in known and not {"llm", "--tools", "--ray"} & set(words_given)  # more processes would each load everything
+    # More processes would each load everything.
+    alone = "--jobs" in known and not {"llm", "--tools", "--ray"} & set(words_given)
     chosen, take = ["--jobs", "1"] if alone else [], False
     for word in short:
         take = word in known if word.startswith("-") else take

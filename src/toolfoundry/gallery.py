@@ -106,7 +106,7 @@ def draw_graph(spec: EnvSpec) -> Drawing:
         for node in row:
             place[node] = (x + (_width_of(node) + _ACROSS) / 2, 2 + level * (_HEIGHT + _DOWN))
             x += _width_of(node) + _ACROSS
-    how = f"final answer: {final.operation}" if final else "final answer"
+    how = f"final answer: {final.operation}" if final and final.operation != "answer" else "final answer"
     answer = "" if spec.scenario.answer is None else spelling(spec.scenario.answer)
     labels = [(goal.id, spelling(goal.answer), "goal") for goal in spec.goals] + [(how, answer, "final")]
     lines = "".join(_line([place[node] for node in route]) for route in routes)
