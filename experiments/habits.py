@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 
-from lab import SCENARIOS, Item, cpu_seconds, markdown, opened, paired, table_of_arms
+from lab import SCENARIOS, Item, cpu_seconds, markdown, opened, paired, shown, table_of_arms
 
 from toolfoundry.train.tiny.demonstrations import Habits
 from toolfoundry.train.tiny.warmstart import WARM_START
@@ -38,7 +38,7 @@ def main() -> None:
         rows = [
             [
                 kind.replace("_", " "),
-                *(str(paired([before], [after], m, kind)) for m in ("solve_f1", "solve_r", "answer")),
+                *(shown(paired([before], [after], m, kind)) for m in ("solve_f1", "solve_r", "answer")),
             ]
             for kind in SCENARIOS
         ]

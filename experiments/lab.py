@@ -17,7 +17,6 @@ import argparse
 import contextlib
 import fcntl
 import hashlib
-import math
 import statistics
 import sys
 import time
@@ -29,6 +28,7 @@ from typing import Any, NamedTuple
 import orjson
 import torch
 
+from toolfoundry.intervals import Difference, mean_difference
 from toolfoundry.reward import score_trajectory
 from toolfoundry.sandbox import Sandbox
 from toolfoundry.train.config import TrainConfig, load_preset
@@ -232,17 +232,6 @@ def mean_of(items: Sequence[Item], metric: str, scenario: str | None = None) -> 
     return statistics.fmean(value for value in values if value is not None)
 
 
-class Difference(NamedTuple):
-    """A paired difference with its 95% interval."""
-
-    mean: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.mean:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
-
-
 def paired(
     before: Sequence[Sequence[Item]], after: Sequence[Sequence[Item]], metric: str, scenario: str | None = None
 ) -> Difference:
@@ -254,10 +243,12 @@ def paired(
             x, y = getattr(a, metric), getattr(b, metric)
             if x is not None and y is not None and scenario in (None, a.scenario):
                 differences.setdefault(a.spec_id, []).append(y - x)
-    means = [statistics.fmean(values) for values in differences.values()]
-    mean = statistics.fmean(means)
-    half = 1.96 * statistics.stdev(means) / math.sqrt(len(means))
-    return Difference(mean, mean - half, mean + half)
+    return mean_difference([statistics.fmean(values) for values in differences.values()])
+
+
+def shown(one: Difference) -> str:
+    """A difference with its interval."""
+    return f"{one.mean:+.3f} [{one.low:+.3f}, {one.high:+.3f}]"
 
 
 def spread(values: Sequence[float]) -> str:
@@ -288,7 +279,7 @@ def table_of_arms(
             if base is not None:
                 before = [one[title] for one in results[base]]
                 after = [one[title] for one in measured]
-                row += ["", ""] if name == base else [str(paired(before, after, m)) for m in ("solve_f1", "answer")]
+                row += ["", ""] if name == base else [shown(paired(before, after, m)) for m in ("solve_f1", "answer")]
             if seconds is not None:
                 row.append(f"{statistics.fmean(seconds[name]):.0f}" if name in seconds else "")
             rows.append(row)

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lab import METRICS, SCENARIOS, Item, cpu_seconds, markdown, mean_of, opened, paired, say, spread
+from lab import METRICS, SCENARIOS, Item, cpu_seconds, markdown, mean_of, opened, paired, say, shown, spread
 
 from toolfoundry.train.tiny.demonstrations import CLEAN
 from toolfoundry.train.tiny.warmstart import WARM_START
@@ -82,7 +82,7 @@ def report(
             if name == "warm start":
                 continue
             after = [one[title] for one in measured]
-            rows.append([name, *(str(paired(before, after, metric)) for metric in ("solve_f1", "solve_r", "answer"))])
+            rows.append([name, *(shown(paired(before, after, metric)) for metric in ("solve_f1", "solve_r", "answer"))])
         print(markdown(["policy", "Solve-F1", "Solve-R", "answer"], rows))
         print(f"\n#### {title}: by scenario, Solve-F1 and answer\n")
         rows = []

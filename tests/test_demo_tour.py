@@ -9,7 +9,8 @@ from rich.console import Console
 
 from toolfoundry.demo import training
 from toolfoundry.errors import FoundryError
-from toolfoundry.train.report import Call, Difference, Said
+from toolfoundry.intervals import Difference
+from toolfoundry.train.report import Call, Said
 
 TOUR = [
     "environments.jsonl",
@@ -18,7 +19,7 @@ TOUR = [
     "trajectories.jsonl",
     "trajectories.run.json",
 ]
-ROSE = Difference(0.2, 0.1, 0.3, 200)
+ROSE = Difference(mean=0.2, low=0.1, high=0.3, n=200)
 
 
 def judge(**changed):
@@ -79,7 +80,7 @@ def test_the_training_chapter(tmp_path, monkeypatch):
 def test_a_training_that_worked():
     """All there, all scored, the reward rose, Solve-F1 did not fall: by chance alone it may be a little less."""
     judge()
-    judge(solve_f1=Difference(-0.01, -0.03, 0.01, 200))
+    judge(solve_f1=Difference(mean=-0.01, low=-0.03, high=0.01, n=200))
 
 
 @pytest.mark.parametrize(
@@ -89,8 +90,8 @@ def test_a_training_that_worked():
         ({"unscored": 3}, "3 responses or rollouts"),
         ({"reward": (0.5, 0.5)}, r"did not rise: found 0\.500, then 0\.500"),
         ({"reward": None}, "did not rise: found nothing"),
-        ({"solve_f1": Difference(-0.2, -0.3, -0.1, 200)}, r"fell: found -0\.200"),
-        ({"solve_f1": Difference(0.5, None, None, 1)}, "fell"),
+        ({"solve_f1": Difference(mean=-0.2, low=-0.3, high=-0.1, n=200)}, r"fell: found -0\.200"),
+        ({"solve_f1": Difference(mean=0.5, low=None, high=None, n=1)}, "fell"),
         ({"solve_f1": None}, "fell: found nothing"),
     ],
 )

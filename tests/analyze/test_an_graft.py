@@ -176,11 +176,13 @@ def test_the_part_that_carries_the_gain_is_told_from_one_that_does_not():
 
 
 def test_paired_differences():
-    """By hand: gaps .5, .5, 0, 1 (mean .5, deviation .408, standard error .204); what one lacks is left out."""
+    """By hand: gaps .5, .5, 0, 1 (mean .5, deviation .408, standard error .204, t(3) = 3.182); others are left out."""
     found = paired([0.0, 0.5, 1.0, 0.0, None, 0.3], [0.5, 1.0, 1.0, 1.0, 1.0, None])
     assert (found.mean, found.n) == (0.5, 4)
-    assert (found.low, found.high) == pytest.approx((0.5 - 1.96 * 0.204124, 0.5 + 1.96 * 0.204124), abs=1e-5)
-    assert paired([None, 1.0], [1.0, 1.0]).mean is None
+    assert (found.low, found.high) == pytest.approx((0.5 - 3.182446 * 0.204124, 0.5 + 3.182446 * 0.204124), abs=1e-5)
+    alone = paired([None, 1.0], [1.0, 1.5])
+    assert (alone.mean, alone.low, alone.high, alone.n) == (0.5, None, None, 1)
+    assert paired([None], [1.0]).mean is None
 
 
 def test_shares_of_the_gain():

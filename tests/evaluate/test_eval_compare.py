@@ -8,18 +8,9 @@ import pytest
 from fakes import assistant, capital_spec
 from toolfoundry.errors import InputError
 from toolfoundry.evaluate.attempts import Attempt
-from toolfoundry.evaluate.compare import (
-    Key,
-    Observation,
-    Run,
-    compare_runs,
-    exact_sign_test,
-    holm,
-    load_run,
-    t_quantile,
-    within,
-)
+from toolfoundry.evaluate.compare import Key, Observation, Run, compare_runs, load_run
 from toolfoundry.evaluate.compare_tables import to_html, to_markdown
+from toolfoundry.intervals import exact_sign_test, holm, t_quantile, within
 from toolfoundry.seeds import generator
 from toolfoundry.store import RecordWriter
 from toolfoundry.types import Completion, Task, Trajectory, Turn

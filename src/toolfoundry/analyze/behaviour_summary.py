@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, get_args
 
 from toolfoundry.analyze.behaviour import KINDS, MEASURES, Behaviour, FailureKind, behaviour
-from toolfoundry.evaluate.compare import exact_sign_test, t_quantile
 from toolfoundry.evaluate.results import Cell, Value, estimate
+from toolfoundry.intervals import exact_sign_test, t_quantile
 from toolfoundry.types import EnvSpec, Record, ScenarioKind, Trajectory
 from toolfoundry.untrusted import visible
 

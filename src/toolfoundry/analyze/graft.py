@@ -20,13 +20,13 @@ from typing import Any, NamedTuple
 
 from toolfoundry.analyze.checkpoints import ATTENTION, MLP, MODULES, Module, place_of
 from toolfoundry.errors import InputError
+from toolfoundry.intervals import Difference, mean_difference
 from toolfoundry.reward import score_trajectory
 from toolfoundry.seeds import generator
 from toolfoundry.types import Record, Trajectory
 
 __all__ = [
     "METRICS",
-    "Difference",
     "Graft",
     "Grafts",
     "Mean",
@@ -74,15 +74,6 @@ class Mean(Record):
     """The mean of a metric over n scored environments; None over none."""
 
     mean: float | None
-    n: int
-
-
-class Difference(Record):
-    """The mean of paired differences with its 95% interval (1.96 standard errors); None for less than 2 pairs."""
-
-    mean: float | None
-    low: float | None
-    high: float | None
     n: int
 
 
@@ -264,11 +255,7 @@ def _means(scores: Mapping[str, Sequence[float | None]]) -> dict[str, Mean]:
 
 def paired(before: Sequence[float | None], after: Sequence[float | None]) -> Difference:
     """After minus before over those that both have."""
-    gaps = [b - a for a, b in zip(before, after, strict=True) if a is not None and b is not None]
-    if len(gaps) < 2:
-        return Difference(mean=None, low=None, high=None, n=len(gaps))
-    mean, half = statistics.fmean(gaps), 1.96 * statistics.stdev(gaps) / math.sqrt(len(gaps))
-    return Difference(mean=mean, low=mean - half, high=mean + half, n=len(gaps))
+    return mean_difference([b - a for a, b in zip(before, after, strict=True) if a is not None and b is not None])
 
 
 def travelled(

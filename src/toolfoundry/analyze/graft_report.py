@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from toolfoundry.analyze.graft import Difference, Grafts, Travelled
+from toolfoundry.analyze.graft import Grafts, Travelled
+from toolfoundry.intervals import Difference
 from toolfoundry.untrusted import visible
 
 __all__ = ["METRIC_TITLES", "graft_rows", "header", "summary_sentences", "to_markdown"]

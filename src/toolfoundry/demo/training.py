@@ -27,7 +27,8 @@ from toolfoundry.errors import FoundryError, MissingExtra
 from toolfoundry.untrusted import visible
 
 if TYPE_CHECKING:
-    from toolfoundry.train.report import Difference, Pair, Said
+    from toolfoundry.intervals import Difference
+    from toolfoundry.train.report import Pair, Said
     from toolfoundry.train.run import Outcome
     from toolfoundry.types import EnvSpec
 

@@ -13,18 +13,17 @@ which is the usual one where each cluster is one pair.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from statistics import NormalDist
 from typing import ClassVar, Literal, NamedTuple, get_args
 
 from toolfoundry.errors import InputError
 from toolfoundry.evaluate.attempts import Attempt, Rule
 from toolfoundry.evaluate.results import Cell, Value, estimate
 from toolfoundry.evaluate.suite import average_of
+from toolfoundry.intervals import exact_sign_test, holm, t_quantile, within
 from toolfoundry.reward import score_trajectory
 from toolfoundry.store import artifact_of, read
 from toolfoundry.types import Record, ScenarioKind, Trajectory
@@ -40,11 +39,7 @@ __all__ = [
     "Run",
     "Side",
     "compare_runs",
-    "exact_sign_test",
-    "holm",
     "load_run",
-    "t_quantile",
-    "within",
 ]
 
 Average = Literal["items", "groups"]
@@ -377,65 +372,3 @@ def _directions(values: Sequence[Value]) -> list[float]:
     for one in values:
         sums.setdefault(one.cluster, []).append(one.x)
     return [math.fsum(parts) for parts in sums.values()]
-
-
-def exact_sign_test(differences: Iterable[float]) -> float:
-    """The two-sided p-value of as many, or more, of one sign among those that are not 0; 1 where all are.
-
-    >>> exact_sign_test([1, 1, 1, 1, 1, -1, 0])
-    0.21875
-    """
-    signs = [difference > 0 for difference in differences if difference]
-    n, fewer = len(signs), min(sum(signs), len(signs) - sum(signs))
-    tail = ways = 1
-    for k in range(fewer):
-        ways = ways * (n - k) // (k + 1)
-        tail += ways
-    return min(1.0, 2 * tail / 2**n)
-
-
-def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's adjustment: all conclusions at level p hold together with probability 1 - p. None stays None.
-
-    >>> holm([0.01, None, 0.04, 0.03])
-    [0.03, None, 0.06, 0.06]
-    """
-    known = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
-    adjusted: list[float | None] = [None] * len(p_values)
-    least = 0.0
-    for rank, (p, place) in enumerate(known):
-        least = max(least, min(1.0, p * (len(known) - rank)))
-        adjusted[place] = least
-    return adjusted
-
-
-def within(t: float, freedom: int) -> float:
-    """P(|T| <= t) of Student's t, as a finite sum (Abramowitz and Stegun 26.7.3 and 26.7.4)."""
-    angle = math.atan2(t, math.sqrt(freedom))
-    sine, cosine = math.sin(angle), math.cos(angle)
-    odd = freedom % 2
-    term = total = (cosine if odd else 1.0) if freedom > 1 else 0.0
-    for k in range(2 + odd, freedom - 1, 2):
-        term *= cosine * cosine * (k - 1) / k
-        total += term
-    total *= sine
-    return min(1.0, (angle + total) * 2 / math.pi if odd else total)
-
-
-@functools.lru_cache(maxsize=1024)
-def t_quantile(probability: float, freedom: int) -> float:
-    """The quantile of Student's t for a probability above one half; beyond 500 degrees of freedom by expansion.
-
-    >>> round(t_quantile(0.975, 1), 3), round(t_quantile(0.975, 9), 3), round(t_quantile(0.975, 10_000), 3)
-    (12.706, 2.262, 1.96)
-    """
-    z = NormalDist().inv_cdf(probability)
-    if freedom > 500:  # Abramowitz and Stegun 26.7.5
-        return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
-    low, high = 0.0, z
-    while within(high, freedom) < 2 * probability - 1:
-        high *= 2
-    for _ in range(80):
-        middle = (low + high) / 2
-        low, high = (middle, high) if within(middle, freedom) < 2 * probability - 1 else (low, middle)
-    return (low + high) / 2

@@ -11,8 +11,6 @@ are made visible.
 from __future__ import annotations
 
 import contextlib
-import math
-import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +20,7 @@ from pydantic import ValidationError
 
 from toolfoundry import page
 from toolfoundry.errors import InputError, MissingExtra, OutputError
+from toolfoundry.intervals import Difference, mean_difference
 from toolfoundry.metrics import METRICS, Metric, Summary
 from toolfoundry.reward import score_trajectory
 from toolfoundry.store import read
@@ -32,7 +31,6 @@ __all__ = [
     "SHOWN",
     "Call",
     "Cell",
-    "Difference",
     "Pair",
     "Said",
     "ScenarioRow",
@@ -57,15 +55,6 @@ SHOWN = {
 """The metrics of the tables: a gain in one of them can hide a loss in another."""
 
 _ABOUT = ("version", "start", "parameters", "environments", "prompt", "threads")
-
-
-class Difference(NamedTuple):
-    """After minus before over the same n environments, with its 95% interval; that is None for n < 2."""
-
-    mean: float
-    low: float | None
-    high: float | None
-    n: int
 
 
 class Cell(NamedTuple):
@@ -290,7 +279,11 @@ def changes(
             values = [(METRICS[name](a), METRICS[name](b)) for a, b in of_scenario]
             moved = [y - x for x, y in values if x is not None and y is not None]
             cells.append(
-                Cell(_metric(before, group.scenario, name), _metric(after, group.scenario, name), _mean(moved))
+                Cell(
+                    _metric(before, group.scenario, name),
+                    _metric(after, group.scenario, name),
+                    mean_difference(moved) if moved else None,
+                )
             )
         table.append(ScenarioRow(group.scenario.replace("_", " "), group.n, group.unscored, cells))
     return table
@@ -314,16 +307,6 @@ def _matched(before: Sequence[Trajectory], after: Sequence[Trajectory]) -> Itera
     for now in after:
         if (was := by_key.get((now.task.spec_id, now.sample))) is not None:
             yield was, now
-
-
-def _mean(differences: Sequence[float]) -> Difference | None:
-    if not differences:
-        return None
-    mean = statistics.fmean(differences)
-    if len(differences) < 2:
-        return Difference(mean, None, None, 1)
-    half = 1.96 * statistics.stdev(differences) / math.sqrt(len(differences))
-    return Difference(mean, mean - half, mean + half, len(differences))
 
 
 def most_improved(before: Sequence[Trajectory], after: Sequence[Trajectory]) -> Pair | None:
