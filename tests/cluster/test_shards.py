@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 from array import array
 from pathlib import Path
 
@@ -98,6 +99,19 @@ def test_damage_and_other_runs_are_named(tmp_path):
         shards.begin("new", {})
     shards.begin("overwrite", {"size": 2})
     assert not shards.finished(Shard(0, 2))
+
+
+def test_one_command_at_a_time(tmp_path):
+    """A second command on the same shards is refused while the first one works; what goes to the nodes has no lock."""
+    first = folder(tmp_path / "s")
+    other = ShardFolder(tmp_path / "s", first.content)
+    with pytest.raises(OutputError, match="another command"):
+        other.begin("resume", {})
+    sent = pickle.loads(pickle.dumps(first))
+    assert (sent.path, sent.content, sent.version) == (first.path, first.content, first.version)
+    first.describe(finished=True)
+    other.begin("resume", {})
+    other.describe(finished=True)
 
 
 def test_ranges_cover_the_items_and_stay_where_they_are():

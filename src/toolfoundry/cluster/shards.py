@@ -14,10 +14,12 @@ same path.
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import importlib
 import os
 import uuid
+import weakref
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -72,10 +74,14 @@ class ShardFolder:
     path: absolute. content: the run's hash.
     """
 
-    def __init__(self, path: Path, content: str) -> None:
-        self.path, self.content, self.version = path.absolute(), content, __version__
+    def __init__(self, path: Path, content: str, version: str = __version__) -> None:
+        self.path, self.content, self.version = path.absolute(), content, version
         self._about: dict[str, JsonValue] = {}
         self._taken: dict[Shard, dict[str, JsonValue]] = {}
+        self._lock: weakref.finalize[..., Any] | None = None
+
+    def __reduce__(self) -> tuple[type[ShardFolder], tuple[Path, str, str]]:
+        return ShardFolder, (self.path, self.content, self.version)
 
     def begun_with(self) -> dict[str, JsonValue] | None:
         """What the manifest says of an earlier run here: its content and size of shards; None where there was none."""
@@ -91,6 +97,7 @@ class ShardFolder:
         self._about = dict(about)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            self._own()
             there = [*self.path.glob(f"*{_ENDING}")]
             if there and mode == "new":
                 raise OutputError(f"{self.path} has shards; --resume goes on with them, --force replaces them")
@@ -102,6 +109,17 @@ class ShardFolder:
             (self.path / f".{self.content}.run").touch()
         except OSError as error:
             raise OutputError(f"{self.path}: cannot be written: {error.strerror}") from error
+
+    def _own(self) -> None:
+        """Keeps a second command out until this one has finished, or has died."""
+        if self._lock is None or not self._lock.alive:
+            lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+            self._lock = weakref.finalize(self, os.close, lock)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self._lock()
+                raise OutputError(f"{self.path}: another command is working on these shards") from None
 
     def file(self, shard: Shard) -> Path:
         return self.path / f"{shard.first:012d}-{shard.first + shard.size:012d}.{self.content}{_ENDING}"
@@ -191,6 +209,8 @@ class ShardFolder:
             "shards": [self._taken[shard] for shard in sorted(self._taken)],
         }
         replace_file(self.path / "manifest.json", orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")
+        if finished and self._lock is not None:
+            self._lock()
 
     def _sweep(self) -> None:
         """Removes what nodes left behind that died while they wrote."""
