@@ -13,6 +13,7 @@ import pytest
 from fakes import TABLE, CannedExecutor, capital_spec
 from toolfoundry import __version__
 from toolfoundry.errors import InputError, MissingExtra
+from toolfoundry.intervals import Difference
 from toolfoundry.metrics import summarise
 from toolfoundry.policies.scripted import make
 from toolfoundry.store import RecordWriter
@@ -134,12 +135,12 @@ def test_changes_are_paired(played):
     assert [line.scenario for line in table] == ["all", "multi hop"]
     names = ["solve_p", "solve_r", "solve_f1", "answer", "malformed", "score"]
     cells = dict(zip(names, table[0].cells, strict=True))
-    assert cells["solve_f1"].difference == (1.0, 1.0, 1.0, 4)
-    assert cells["malformed"].difference == (0.0, 0.0, 0.0, 4)
+    assert cells["solve_f1"].difference == Difference(mean=1.0, low=1.0, high=1.0, n=4)
+    assert cells["malformed"].difference == Difference(mean=0.0, low=0.0, high=0.0, n=4)
     assert (cells["score"].before.mean, cells["score"].after.mean) == (0.0, 1.0)
     mixed = changes(None, after, [*silent[:2], *gold[2:]], gold)[0].cells[2].difference
     assert mixed.mean == 0.5
-    assert mixed.low == pytest.approx(0.5 - 1.96 * (1 / 3) ** 0.5 / 2)  # 0, 0, 1, 1: variance 1/3 over n - 1
+    assert mixed.low == pytest.approx(0.5 - 3.182446 * (1 / 3) ** 0.5 / 2)  # 0, 0, 1, 1: variance 1/3 over n - 1; t(3)
     assert changes(None, None) == []
     alone = changes(before, None)
     assert (alone[0].cells[0].after, alone[0].cells[0].difference) == (None, None)
