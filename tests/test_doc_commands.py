@@ -140,6 +140,7 @@ def play(page, slow, folder, monkeypatch, capfd):
     monkeypatch.chdir(folder)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # torch reads it when it is first imported
     monkeypatch.delenv("TOOLFOUNDRY_DEBUG", raising=False)
     for name in ("benchmarks", "examples", "experiments"):
         (folder / name).symlink_to(ROOT / name)
