@@ -95,7 +95,7 @@ def whole(options: argparse.Namespace) -> None:
 
 def once(options: argparse.Namespace) -> None:
     """One evaluation in this process, from the imports on; prints what it took as JSON."""
-    from toolfoundry.cli import app
+    from toolfoundry.cli.main import app
     from toolfoundry.sandbox import process
     from toolfoundry.sandbox.process import Worker
 

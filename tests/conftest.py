@@ -60,7 +60,7 @@ def _data(name: str) -> Path:
 def run(capfd, monkeypatch):
     """Runs a command in this process; gives exit code, standard output and standard error."""
 
-    from toolfoundry import cli
+    from toolfoundry.cli import main as cli
 
     def command(*arguments):
         monkeypatch.setattr(sys, "argv", ["toolfoundry", *map(str, arguments)])

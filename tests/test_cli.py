@@ -17,7 +17,7 @@ from fake_openai_server import call as tool
 from fake_openai_server import reply, serve
 from fakes import capital_spec
 from published_rows import ftrl_row
-from toolfoundry import cli
+from toolfoundry.cli import main as cli
 from toolfoundry.errors import RecordError
 from toolfoundry.store import RecordWriter, read
 from toolfoundry.types import EnvSpec, Trajectory

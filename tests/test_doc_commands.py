@@ -28,7 +28,7 @@ from typing import NamedTuple
 import pytest
 import typer.main
 
-from toolfoundry import cli
+from toolfoundry.cli import main as cli
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])

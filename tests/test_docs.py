@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from toolfoundry import answers, cli, seeds, untrusted
+from toolfoundry import answers, seeds, untrusted
+from toolfoundry.cli import main as cli
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])

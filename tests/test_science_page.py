@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from toolfoundry import cli
+from toolfoundry.cli import main as cli
 
 PAGE = (Path(__file__).parents[1] / "docs" / "science.md").read_text()
 ROWS = [re.split(r"(?<!\\)\|", line)[1:-1] for line in PAGE.splitlines() if line.startswith("| ")]

@@ -11,7 +11,7 @@ import orjson
 import pytest
 from typer.testing import CliRunner
 
-from toolfoundry.cli import app
+from toolfoundry.cli.main import app
 from toolfoundry.errors import InputError, OutputError, RecordError, VersionError
 from toolfoundry.sets import RECORDS_PER_FRAME, open_set, pack
 from toolfoundry.store import RecordWriter, read

@@ -17,7 +17,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from toolfoundry import cli
+from toolfoundry.cli import main as cli
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from typer.testing import CliRunner
 
-from toolfoundry.cli import app
+from toolfoundry.cli.main import app
 
 
 @pytest.mark.parametrize("url", ["http://me:hunter2@127.0.0.1:9/v1", "http://127.0.0.1:9/v1?api_key=hunter2"])

@@ -263,7 +263,7 @@ def test_no_extra_and_no_network(tmp_path):
     code = (
         "import socket, sys\n"
         "socket.socket.connect = socket.getaddrinfo = None  # whoever calls them fails\n"
-        "from toolfoundry.cli import main\n"
+        "from toolfoundry.cli.main import main\n"
         "try:\n    main()\nfinally:\n"
         "    names = ('numpy', 'torch', 'openai', 'httpx', 'matplotlib', 'jinja2', 'zstandard')\n"
         "    print([name for name in names if name in sys.modules])\n"

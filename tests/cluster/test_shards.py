@@ -15,8 +15,8 @@ from toolfoundry.build.authors.procedural.profile import PROFILES
 from toolfoundry.build.ledger import Ledger
 from toolfoundry.build.pipeline import Recipe, build_on_cores
 from toolfoundry.check import Assembly, check
-from toolfoundry.cli import app
-from toolfoundry.cli_ray import place_of
+from toolfoundry.cli.main import app
+from toolfoundry.cli.ray import place_of
 from toolfoundry.cluster.commands import places_of
 from toolfoundry.cluster.shards import Finished, Row, Shard, ShardFolder, hash_of, ranges
 from toolfoundry.cluster.work import (

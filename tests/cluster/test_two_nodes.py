@@ -55,7 +55,7 @@ def local(tmp_path_factory):
     """A build without Ray."""
     from typer.testing import CliRunner
 
-    from toolfoundry.cli import app
+    from toolfoundry.cli.main import app
 
     output = tmp_path_factory.mktemp("local") / "envs.jsonl"
     assert CliRunner().invoke(app, [*BUILD, "--jobs", "1", "-o", str(output)]).exit_code == 0

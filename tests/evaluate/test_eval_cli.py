@@ -567,6 +567,6 @@ def test_the_whole_suite_over_http(run, ftrl_rows, tmp_path):
 def test_the_command_imports_nothing_heavy():
     """A fresh interpreter that imports it has none of the extras' packages."""
     heavy = "torch transformers trl datasets numpy openai httpx matplotlib jinja2".split()
-    code = f"import toolfoundry.cli_evaluate, sys; print([name for name in {heavy} if name in sys.modules])"
+    code = f"import toolfoundry.cli.evaluate, sys; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ})
     assert done.stdout.strip() == "[]"

@@ -43,7 +43,7 @@ def random_start(folder: Path) -> Path:
 
 def half_taught(folder: Path, specs: Sequence[EnvSpec], steps: int = 60) -> Path:
     """A checkpoint that has begun to learn the gold play of these environments by heart; `folder` holds its run."""
-    from toolfoundry.cli_train import _gold
+    from toolfoundry.cli.train import _gold
     from toolfoundry.train.run import train
 
     start = random_start(folder.with_name("random"))
@@ -85,7 +85,7 @@ def small(model: Path, **changes: object) -> TrainConfig:
 
 def _main(where: str, killed_at: str, *arguments: str) -> None:
     """The command line in a process that kills itself when it has logged that step, or is saving it."""
-    from toolfoundry import cli
+    from toolfoundry.cli import main as cli
     from toolfoundry.train import run_folder
 
     def kill() -> None:

@@ -84,7 +84,7 @@ def _build(path: Path, count: int, seed: int, split: Any, out: Console) -> list[
 def _train(specs: Sequence[EnvSpec], unseen: Sequence[EnvSpec], run: Path, out: Console) -> Outcome:
     import torch
 
-    from toolfoundry.cli_train import live_text, print_change
+    from toolfoundry.cli.train import live_text, print_change
     from toolfoundry.train.config import load_preset
     from toolfoundry.train.run import Progress as Watch
     from toolfoundry.train.run import train
@@ -126,7 +126,7 @@ def _mean(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _show(run: Path, outcome: Outcome, out: Console) -> None:
     """After-table, trajectories, files; and whether it all worked."""
-    from toolfoundry.cli_train import print_change
+    from toolfoundry.cli.train import print_change
     from toolfoundry.store import read
     from toolfoundry.train.curves import first_and_last
     from toolfoundry.train.report import SHOWN, changes, most_improved, read_metrics, write_report

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from toolfoundry.cli_serve import split_files
+from toolfoundry.cli.serve import split_files
 from toolfoundry.console import AsJson, Force, Problems, done_line, print_json
 from toolfoundry.errors import OutputError
 

@@ -18,24 +18,24 @@ import typer
 from rich.markup import escape
 
 from toolfoundry import __version__
-from toolfoundry.cli_analyze import analyze_app
-from toolfoundry.cli_behaviour import behaviour
-from toolfoundry.cli_bench import bench_build, bench_verify
-from toolfoundry.cli_build import build
-from toolfoundry.cli_compare import compare
-from toolfoundry.cli_evaluate import evaluate
-from toolfoundry.cli_export import export_chat, export_to_huggingface, export_to_nemo_gym, export_to_verifiers
-from toolfoundry.cli_export_openenv import export_to_openenv
-from toolfoundry.cli_export_verl import export_to_verl
-from toolfoundry.cli_gallery import gallery
-from toolfoundry.cli_general import general
-from toolfoundry.cli_pack import pack
-from toolfoundry.cli_play import rollout, score
-from toolfoundry.cli_ray import Ray, Shards, ShardSize, WithRay, place_of
-from toolfoundry.cli_report import report
-from toolfoundry.cli_samples import samples
-from toolfoundry.cli_serve import serve_app
-from toolfoundry.cli_train import train
+from toolfoundry.cli.analyze import analyze_app
+from toolfoundry.cli.behaviour import behaviour
+from toolfoundry.cli.bench import bench_build, bench_verify
+from toolfoundry.cli.build import build
+from toolfoundry.cli.compare import compare
+from toolfoundry.cli.evaluate import evaluate
+from toolfoundry.cli.export import export_chat, export_to_huggingface, export_to_nemo_gym, export_to_verifiers
+from toolfoundry.cli.export_openenv import export_to_openenv
+from toolfoundry.cli.export_verl import export_to_verl
+from toolfoundry.cli.gallery import gallery
+from toolfoundry.cli.general import general
+from toolfoundry.cli.pack import pack
+from toolfoundry.cli.play import rollout, score
+from toolfoundry.cli.ray import Ray, Shards, ShardSize, WithRay, place_of
+from toolfoundry.cli.report import report
+from toolfoundry.cli.samples import samples
+from toolfoundry.cli.serve import serve_app
+from toolfoundry.cli.train import train
 from toolfoundry.console import (
     AsJson,
     Envs,
@@ -523,7 +523,3 @@ def demo(
     from toolfoundry.demo.tour import run_tour
 
     run_tour(output, out)
-
-
-if __name__ == "__main__":
-    main()

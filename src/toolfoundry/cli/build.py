@@ -19,8 +19,8 @@ from pydantic import JsonValue
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from toolfoundry.cli_build_tools import ToolsSession, without_rewriting
-from toolfoundry.cli_ray import Ray, Shards, ShardSize, place_of
+from toolfoundry.cli.build_tools import ToolsSession, without_rewriting
+from toolfoundry.cli.ray import Ray, Shards, ShardSize, place_of
 from toolfoundry.console import Problems, command_line, done_line, err, out, print_json, progress, separate, write_mode
 from toolfoundry.errors import InputError, MissingExtra, OutputError
 from toolfoundry.store import RecordWriter, WriteMode, read, run_file, write_run_file

@@ -14,7 +14,7 @@ import typer
 from pydantic import JsonValue
 from rich.markup import escape
 
-from toolfoundry.cli_ray import Ray, Shards, ShardSize, place_of
+from toolfoundry.cli.ray import Ray, Shards, ShardSize, place_of
 from toolfoundry.console import (
     ApiKeyEnv,
     AsJson,
