@@ -2,7 +2,7 @@
 
 Single-hop environments of the profile `ftrl`: the policy calls the right tool, reads the result, and answers. The model
 is a server on loopback that answers at once, so what is measured is the framework with the adapter of ours in it: the
-same tools in the same sandbox, the same reward.
+same tools in the same sandbox, the same reward. `ours_scripted` is without the server, as TRL's generation is.
 
     rollouts/s     wall time from the first rollout to the last reward
     CPU per turn   of the framework's processes, without the server and without its start-up
@@ -24,7 +24,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 HERE, ROOT = Path(__file__).parent, Path(__file__).parents[2]
-PEERS = {"ours": ".venv", "inspect": ".venv-inspect", "verifiers": ".venv-verifiers", "trl": ".venv"}
+PEERS = {
+    "ours": ".venv",
+    "ours_scripted": ".venv",
+    "inspect": ".venv-inspect",
+    "verifiers": ".venv-verifiers",
+    "trl": ".venv",
+}
 SAMPLES = 10
 
 

@@ -6,7 +6,13 @@ import argparse
 import json
 from pathlib import Path
 
-TITLES = {"ours": "ToolFoundry", "inspect": "inspect_ai", "verifiers": "verifiers", "trl": "TRL"}
+TITLES = {
+    "ours": "ToolFoundry",
+    "ours_scripted": "ToolFoundry",
+    "inspect": "inspect_ai",
+    "verifiers": "verifiers",
+    "trl": "TRL",
+}
 
 
 def main() -> None:
