@@ -50,6 +50,7 @@ VENDOR_URL = "https://api.openai.com/v1"
 
 _SHORTEST_SECRET = 8  # "EMPTY" and the like are set where a key is asked for and not needed
 _MAX_REPLY_BYTES = 4 * 2**20
+_SDK_FIELDS = frozenset(("extra_body", "extra_headers", "extra_query", "timeout"))  # not part of what is sent
 _FIRST_BACKOFF_S = 0.5
 _ADVICE = {
     400: "the request was refused; a conversation beyond the context length or an unknown parameter is the usual cause",
@@ -373,8 +374,12 @@ async def _post(client: openai.AsyncOpenAI, request: dict[str, Any]) -> bytes:
     import openai
 
     create: Any = client.chat.completions.with_streaming_response.create
+    # The SDK goes through every field of messages and tools, to rename some; as `extra_body` they are sent as they are,
+    # which saves a fifth of what a turn costs (benchmarks/peers).
+    named = {name: request[name] for name in request.keys() & _SDK_FIELDS}
+    body = {**{name: value for name, value in request.items() if name not in named}, **named.pop("extra_body", {})}
     try:
-        async with create(**request) as response:
+        async with create(model=request["model"], messages=(), extra_body=body, **named) as response:
             try:
                 return await _bounded(response.iter_bytes())
             except BadReply:
