@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OTHER_PYTHONS ?= python3.11 python3.12 python3.13
 
-.PHONY: demo test check bench docs test-pythons test-verl test-inspect test-mcp test-openenv test-verifiers test-nemo-gym conformance clean
+.PHONY: demo test check docs bench conformance test-pythons test-mcp clean
 
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -44,96 +44,44 @@ docs: $(DOCS)/.ready  ## the documentation as a site in docs/out; a warning is a
 test-pythons:  ## the sandbox's tests on every other supported Python that is installed
 	@for python in $(OTHER_PYTHONS); do sh .ci/on-python $$python || exit 1; done
 
-VERL := .venv-verl
-$(VERL)/.ready: pyproject.toml
-	$(PYTHON) -m venv $(VERL)
-	$(VERL)/bin/python -m pip install --quiet --upgrade pip
-	$(VERL)/bin/python -m pip install --quiet 'torch==2.13.0' verl==0.9.1 'TransferQueue>=0.1.10' cachetools fastapi uvicorn pytest -e .
+# Frameworks that cannot share an environment have one each: .venv-NAME with what NEEDS_NAME says, for TESTS_NAME.
+FRAMEWORKS := verl inspect mcp1 mcp2 openenv ray verifiers nemo-gym
+NEEDS_verl := torch==2.13.0 verl==0.9.1 'TransferQueue>=0.1.10' cachetools fastapi uvicorn -e .
+TESTS_verl := tests/verl_backend
+NEEDS_inspect := openai -e '.[inspect]'
+TESTS_inspect := tests/evaluate/test_eval_inspect.py
+NEEDS_mcp1 := 'mcp<2' -e '.[mcp]'
+TESTS_mcp1 := tests/serve
+NEEDS_mcp2 := 'mcp>=2' -e '.[mcp]'
+TESTS_mcp2 := tests/serve
+NEEDS_openenv := -e '.[openenv]'
+TESTS_openenv := tests/serve
+NEEDS_ray := -e '.[ray,zst]'
+TESTS_ray := tests/cluster
+NEEDS_verifiers := verifiers==0.4.0 -e .
+TESTS_verifiers := tests/verifiers_backend
+NEEDS_nemo-gym := openai==2.44.0 -e .
+TESTS_nemo-gym := tests/formats/test_nemo_gym.py
+# NeMo Gym's Python floor is higher than ours: only its models are read, out of its wheel.
+AFTER_nemo-gym := .venv-nemo-gym/bin/python -m pip download --quiet --no-deps --only-binary :all: \
+  --python-version 3.13.14 --dest .venv-nemo-gym nemo-gym==0.7.0 && \
+  .venv-nemo-gym/bin/python -m zipfile -e .venv-nemo-gym/nemo_gym-0.7.0-py3-none-any.whl .venv-nemo-gym/wheel
+
+.venv-%/.ready: pyproject.toml
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip install --quiet --upgrade pip
+	.venv-$*/bin/python -m pip install --quiet pytest $(NEEDS_$*)
+	$(AFTER_$*)
 	touch $@
 
-test-verl:  ## the verl backend against verl's own classes, in a virtual environment of its own, on the CPU
-	@$(MAKE) --no-print-directory $(VERL)/.ready || { echo "verl cannot be installed here: tests skipped"; exit 0; }; \
-	$(VERL)/bin/python -m pytest tests/verl_backend
+test-mcp: test-mcp1 test-mcp2  ## the MCP server with the official client, both majors
 
-INSPECT := .venv-inspect
-$(INSPECT)/.ready: pyproject.toml
-	$(PYTHON) -m venv $(INSPECT)
-	$(INSPECT)/bin/python -m pip install --quiet --upgrade pip
-	$(INSPECT)/bin/python -m pip install --quiet pytest -e '.[inspect]'
-	touch $@
+$(FRAMEWORKS:%=test-%): test-%:  ## one framework's own classes, clients and validators on what we give it
+	@$(MAKE) --no-print-directory .venv-$*/.ready || { echo "$* cannot be installed here: tests skipped"; exit 0; }; \
+	.venv-$*/bin/python -m pytest $(TESTS_$*)
 
-test-inspect:  ## the tasks for inspect_ai, in a virtual environment of its own
-	@$(MAKE) --no-print-directory $(INSPECT)/.ready || { echo "inspect_ai cannot be installed here: tests skipped"; exit 0; }; \
-	$(INSPECT)/bin/python -m pytest tests/evaluate/test_eval_inspect.py
-
-MCP1 := .venv-mcp1
-$(MCP1)/.ready: pyproject.toml
-	$(PYTHON) -m venv $(MCP1)
-	$(MCP1)/bin/python -m pip install --quiet --upgrade pip
-	$(MCP1)/bin/python -m pip install --quiet pytest 'mcp<2' -e '.[mcp]'
-	touch $@
-
-MCP2 := .venv-mcp2
-$(MCP2)/.ready: pyproject.toml
-	$(PYTHON) -m venv $(MCP2)
-	$(MCP2)/bin/python -m pip install --quiet --upgrade pip
-	$(MCP2)/bin/python -m pip install --quiet pytest 'mcp>=2' -e '.[mcp]'
-	touch $@
-
-test-mcp:  ## the MCP server with the official client, both majors, in virtual environments of their own
-	@for venv in $(MCP1) $(MCP2); do \
-	  $(MAKE) --no-print-directory $$venv/.ready || { echo "mcp cannot be installed in $$venv: tests skipped"; continue; }; \
-	  $$venv/bin/python -m pytest tests/serve || exit 1; done
-
-OPENENV := .venv-openenv
-$(OPENENV)/.ready: pyproject.toml
-	$(PYTHON) -m venv $(OPENENV)
-	$(OPENENV)/bin/python -m pip install --quiet --upgrade pip
-	$(OPENENV)/bin/python -m pip install --quiet pytest -e '.[openenv]'
-	touch $@
-
-test-openenv:  ## the OpenEnv server and folder with its own client and validator, in a virtual environment of its own
-	@$(MAKE) --no-print-directory $(OPENENV)/.ready || { echo "openenv cannot be installed here: tests skipped"; exit 0; }; \
-	$(OPENENV)/bin/python -m pytest tests/serve
-
-RAY := .venv-ray
-$(RAY)/.ready: pyproject.toml
-	$(PYTHON) -m venv $(RAY)
-	$(RAY)/bin/python -m pip install --quiet --upgrade pip
-	$(RAY)/bin/python -m pip install --quiet pytest -e '.[ray,zst]'
-	touch $@
-
-test-ray:  ## a cluster of two nodes on this machine, one of which dies, in a virtual environment of its own
-	@$(MAKE) --no-print-directory $(RAY)/.ready || { echo "Ray cannot be installed here: tests skipped"; exit 0; }; \
-	$(RAY)/bin/python -m pytest tests/cluster
-
-VERIFIERS := .venv-verifiers
-$(VERIFIERS)/.ready: pyproject.toml
-	$(PYTHON) -m venv $(VERIFIERS)
-	$(VERIFIERS)/bin/python -m pip install --quiet --upgrade pip
-	$(VERIFIERS)/bin/python -m pip install --quiet verifiers==0.4.0 pytest -e .
-	touch $@
-
-test-verifiers:  ## the exported taskset in verifiers itself, in a virtual environment of its own
-	@$(MAKE) --no-print-directory $(VERIFIERS)/.ready || { echo "verifiers cannot be installed here: tests skipped"; exit 0; }; \
-	$(VERIFIERS)/bin/python -m pytest tests/verifiers_backend
-
-NEMO_GYM := .venv-nemo-gym
-$(NEMO_GYM)/.ready: pyproject.toml
-	$(PYTHON) -m venv $(NEMO_GYM)
-	$(NEMO_GYM)/bin/python -m pip install --quiet --upgrade pip
-	$(NEMO_GYM)/bin/python -m pip install --quiet openai==2.44.0 pytest -e .
-	$(NEMO_GYM)/bin/python -m pip download --quiet --no-deps --only-binary :all: --python-version 3.13.14 \
-	  --dest $(NEMO_GYM) nemo-gym==0.7.0  # its Python floor is higher than ours: only its models are read
-	$(NEMO_GYM)/bin/python -m zipfile -e $(NEMO_GYM)/nemo_gym-0.7.0-py3-none-any.whl $(NEMO_GYM)/wheel
-	touch $@
-
-test-nemo-gym:  ## the exported rows by NeMo Gym's own models
-	@$(MAKE) --no-print-directory $(NEMO_GYM)/.ready || { echo "NeMo Gym cannot be had here: tests skipped"; exit 0; }; \
-	$(NEMO_GYM)/bin/python -m pytest tests/formats/test_nemo_gym.py
-
-CONFORMANCE := core:$(VENV) trl:$(VENV) verl:$(VERL) verifiers:$(VERIFIERS) openenv:$(OPENENV) inspect:$(INSPECT) \
-  mcp2:$(MCP2) mcp1:$(MCP1) nemo-gym:$(VENV)
+CONFORMANCE := core:$(VENV) trl:$(VENV) verl:.venv-verl verifiers:.venv-verifiers openenv:.venv-openenv \
+  inspect:.venv-inspect mcp2:.venv-mcp2 mcp1:.venv-mcp1 nemo-gym:$(VENV)
 
 conformance: $(VENV)/.ready  ## recorded episodes through every framework, each in its own virtual environment; the support matrix
 	@failed=0; for pair in $(CONFORMANCE); do \
