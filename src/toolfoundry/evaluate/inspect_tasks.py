@@ -14,12 +14,11 @@ from __future__ import annotations
 
 import atexit
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import orjson
 from inspect_ai import Task, task
 from inspect_ai.dataset import MemoryDataset, Sample
 from inspect_ai.model import (
@@ -40,22 +39,18 @@ from toolfoundry.chat import explain
 from toolfoundry.environment import ToolSession, opening
 from toolfoundry.evaluate.attempts import RULES, Rule
 from toolfoundry.evaluate.own import load
+from toolfoundry.formats.conversation import read_conversation
 from toolfoundry.frameworks import warn_untested
 from toolfoundry.reward import score_trajectory
 from toolfoundry.sandbox import Sandbox
 from toolfoundry.seeds import derive_seed
 from toolfoundry.types import (
-    Completion,
     EnvSpec,
-    Fault,
     Limits,
     Message,
-    StopReason,
     ToolCall,
-    ToolResult,
     ToolSchema,
     Trajectory,
-    Turn,
 )
 from toolfoundry.types import Task as Graded
 
@@ -245,86 +240,45 @@ def to_trajectory(
     What stands before the model's first message is the prompt. `cut_off`: its last message ended at a limit. A call
     without a result (the sample was stopped) counts as one that was not executed.
     """
-    first = next((i for i, m in enumerate(messages) if isinstance(m, ChatMessageAssistant)), len(messages))
-    turns: list[Turn] = []
-    for index in range(first, len(messages)):
-        said = messages[index]
-        if not isinstance(said, ChatMessageAssistant):
-            continue
-        results: list[ToolResult] = []
-        calls = _calls(said, len(turns))
-        replies = _replies(messages, index)
-        for place, (call, theirs) in enumerate(zip(calls, said.tool_calls or (), strict=True)):
-            reply = replies[place] if place < len(replies) else None
-            results.append(_result(call, theirs, reply))
-        last = not any(isinstance(later, ChatMessageAssistant) for later in messages[index + 1 :])
-        message = _message(said, calls, unfinished=last and cut_off)
-        turns.append(Turn(completion=Completion(message=message), results=tuple(results)))
-    return Trajectory(
-        task=graded,
-        policy=policy,
-        sample=sample,
-        calls_per_turn=calls_per_turn,
-        prompt=tuple(Message(role=m.role, content=m.text) for m in messages[:first] if m.role in ("system", "user")),
-        turns=tuple(turns),
-        stop=_stop(turns),
+    return read_conversation(
+        graded, list(_plain(messages)), policy=policy, sample=sample, calls_per_turn=calls_per_turn, cut_off=cut_off
     )
 
 
-def _replies(messages: Sequence[ChatMessage], index: int) -> Sequence[ChatMessageTool]:
-    """The results that follow a message; inspect_ai keeps them in the order of its calls."""
-    found: list[ChatMessageTool] = []
-    for message in messages[index + 1 :]:
-        if isinstance(message, ChatMessageAssistant):
-            break
+def _plain(messages: Sequence[ChatMessage]) -> Iterator[dict[str, Any]]:
+    """The messages in OpenAI's form. Results follow in the order of their calls; ids may stand twice, so none are kept.
+
+    A call that could not be read is not JSON here either.
+    """
+    waiting: list[InspectCall] = []
+    for message in messages:
         if isinstance(message, ChatMessageTool):
-            found.append(message)
-    return found
+            if waiting:
+                yield {"role": "tool", "content": _text(waiting.pop(0), message)}
+            continue
+        plain: dict[str, Any] = {"role": message.role, "content": message.text}
+        if isinstance(message, ChatMessageAssistant):
+            waiting = list(message.tool_calls or ())
+            parts = message.content if isinstance(message.content, list) else []
+            plain["reasoning_content"] = "\n".join(
+                part.reasoning for part in parts if isinstance(part, ContentReasoning)
+            )
+            plain["tool_calls"] = [
+                {"function": {"name": call.function, "arguments": call.parse_error or call.arguments}}
+                for call in waiting
+            ]
+        yield plain
 
 
-def _calls(said: ChatMessageAssistant, turn: int) -> tuple[ToolCall, ...]:
-    """The calls with ids of ours: providers may use one twice. One that could not be read is not JSON here either."""
-    return tuple(
-        ToolCall(
-            id=f"call_{turn}_{place}",
-            name=call.function,
-            arguments=call.parse_error or orjson.dumps(call.arguments).decode(),
-        )
-        for place, call in enumerate(said.tool_calls or ())
-    )
-
-
-def _result(call: ToolCall, theirs: InspectCall, reply: ChatMessageTool | None) -> ToolResult:
-    if reply is None:
-        return ToolResult(call_id=call.id, error="limit: not executed, the sample had ended")
+def _text(call: InspectCall, reply: ChatMessageTool) -> str:
+    """A result as our tools word it: inspect_ai refuses some calls before we see them."""
     if reply.error is None:
-        return ToolResult(call_id=call.id, content=reply.text)
+        return reply.text
     text = reply.error.message
-    if theirs.parse_error:
-        error = f"malformed_call: {explain(call)}"
-    elif text.startswith("Error: "):  # ours, with its kind
-        error = text.removeprefix("Error: ")
-    elif text == f"Tool {call.name} not found":
-        error = f"unknown_tool: there is no tool {call.name[:80]!r}"
-    else:
-        error = f"raised: {reply.error.type}: {text}"
-    return ToolResult(call_id=call.id, error=error)
-
-
-def _message(said: ChatMessageAssistant, calls: tuple[ToolCall, ...], *, unfinished: bool) -> Message:
-    parts = said.content if isinstance(said.content, list) else []
-    return Message(
-        role="assistant",
-        content=said.text,
-        thinking="\n".join(part.reasoning for part in parts if isinstance(part, ContentReasoning)),
-        tool_calls=calls,
-        faults=(Fault(kind="unfinished"),) if unfinished else (),
-    )
-
-
-def _stop(turns: Sequence[Turn]) -> StopReason:
-    """`error` where the model never spoke. A conversation that ends with calls was cut off by a limit of turns."""
-    if not turns:
-        return "error"
-    last = turns[-1].completion.message
-    return "max_turns" if last.tool_calls else "length" if last.faults else "answered"
+    if call.parse_error:
+        return f"Error: malformed_call: {explain(ToolCall(id='', name=call.function, arguments=call.parse_error))}"
+    if text.startswith("Error: "):  # ours, with its kind
+        return text
+    if text == f"Tool {call.function} not found":
+        return f"Error: unknown_tool: there is no tool {call.function[:80]!r}"
+    return f"Error: raised: {reply.error.type}: {text}"
