@@ -9,9 +9,9 @@ import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import orjson
 import typer
@@ -19,6 +19,7 @@ from pydantic import JsonValue
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from toolfoundry.cli.build_sessions import ModelSession, ProceduralSession
 from toolfoundry.cli.build_tools import ToolsSession, without_rewriting
 from toolfoundry.cli.ray import Ray, Shards, ShardSize, place_of
 from toolfoundry.console import Problems, command_line, done_line, err, out, print_json, progress, separate, write_mode
@@ -28,11 +29,9 @@ from toolfoundry.types import EnvSpec, Tool
 from toolfoundry.untrusted import visible
 
 if TYPE_CHECKING:
-    from toolfoundry.build.authors.llm import LLMAuthor, LLMConfig
-    from toolfoundry.build.authors.procedural.profile import Profile
+    from toolfoundry.build.authors.llm import LLMConfig
     from toolfoundry.build.draft import Brief, Draft
     from toolfoundry.build.ledger import Ledger
-    from toolfoundry.cluster.commands import Place
 
 __all__ = ["build"]
 
@@ -40,7 +39,6 @@ AuthorName = Literal["procedural", "llm"]
 ProfileName = Literal["ftrl", "tiny", "hard"]
 SplitName = Literal["train", "dev", "test"]
 HELD_OUT = ("relations", "wordings")
-T = TypeVar("T")
 StageName = Literal["decompose", "document", "integrate", "scale", "deploy"]
 StructuredName = Literal["auto", "json_schema", "json_object", "text"]
 
@@ -219,7 +217,7 @@ def build(
     problems = Problems()
     mode = write_mode(force, resume)
     benchmarks = Benchmarks(exclude) if exclude else None
-    session: _Procedural | _WithModel | ToolsSession
+    session: ProceduralSession | ModelSession | ToolsSession
     if author == "procedural" and tools is not None:
         session = ToolsSession(tools, seed, count, without_rewriting(chosen.scaling, knobs), at_a_time=jobs)
         options |= session.options
@@ -231,7 +229,7 @@ def build(
         recipe = Recipe(profile=chosen, seed=seed, split=split)
         given = read(drafts, _draft(), skip_bad=skip_bad, on_bad=problems) if drafts else None
         wanted = count if count is not None else None if drafts else 100
-        session = _Procedural(recipe, given, wanted, jobs or os.cpu_count() or 1, place, mode)
+        session = ProceduralSession(recipe, given, wanted, jobs or os.cpu_count() or 1, place, mode)
     else:
         from toolfoundry.build.authors.llm import LLMConfig
 
@@ -267,7 +265,7 @@ def build(
             options |= {"scaling": chosen.scaling.model_dump(mode="json"), "input": str(questions or topics or drafts)}
             options |= {"pool": None if pool is None else str(pool)}
             given = _given(questions, topics, drafts, skip_bad, problems)
-            session = _WithModel(config, given, _pool(pool), chosen, count)
+            session = ModelSession(config, given, _pool(pool), chosen, count)
         if dry_run:
             session.estimate(as_json)
             return
@@ -280,7 +278,7 @@ def build(
         _write_drafts(session, output, mode, stop_after, options, problems, started)
         return
     _same_build(output, mode, options)
-    origin = session.recipe.origin if isinstance(session, _Procedural) and drafts is None else None
+    origin = session.recipe.origin if isinstance(session, ProceduralSession) and drafts is None else None
     with Ledger(output, mode, origin=origin, benchmarks=benchmarks) as ledger:
         write_run_file(output, command=command_line(), config=options, counts={"finished": False}, started=started)
         before = dict(ledger.counts)
@@ -325,147 +323,6 @@ def build(
         raise typer.Exit(1)
 
 
-# --- the two ways ----------------------------------------------------------------------------------------------------
-
-
-class _Procedural:
-    """Builds from a seed, on all cores, or on a cluster."""
-
-    pending: str = ""
-
-    def __init__(
-        self,
-        recipe: Any,
-        given: Iterable[Draft] | None,
-        count: int | None,
-        jobs: int,
-        place: Place | None,
-        mode: WriteMode,
-    ) -> None:
-        self.recipe, self.count, self.jobs, self.place = recipe, count, jobs, place
-        self.mode: WriteMode = mode
-        self.given = None if given is None else _begun(map(self._own, given))
-        self.author, self.scaling = recipe.author(), recipe.profile.scaling
-
-    def items(self, start: int) -> Iterable[Brief | Draft]:
-        if self.given is None:
-            return self.recipe.briefs(start)
-        return (draft for draft in self.given if draft.brief.index >= start)
-
-    def _own(self, draft: Draft) -> Draft:
-        """The draft, if this author began it: it works the rest out from the seed. Raises InputError."""
-        if draft.brief.origin != self.recipe.origin:
-            found = escape(visible(draft.brief.origin, 100))
-            raise InputError(
-                f"drafts of {found}, but these options say {self.recipe.origin}: give the profile, seed and split of "
-                "the drafts"
-            )
-        return draft
-
-    def build(self, ledger: Ledger, on_progress: Callable[[Counter[str]], None]) -> dict[str, float]:
-        from toolfoundry.build.pipeline import build_on_cores
-
-        if self.place is not None:
-            from toolfoundry.cluster.commands import build_on_ray
-
-            assert self.count is not None  # only drafts come without a number
-            seconds, self.jobs = build_on_ray(
-                self.recipe, ledger, self.place, self.mode, count=self.count, on_progress=on_progress
-            )
-            return seconds
-        given = self.items(ledger.next_index)
-        return build_on_cores(self.recipe, given, ledger, count=self.count, jobs=self.jobs, on_progress=on_progress)
-
-    def about(self) -> dict[str, JsonValue]:
-        return {"processes": self.jobs, **({"ray": self.place.address} if self.place else {})}
-
-    def notes(self, before: int) -> tuple[str, ...]:
-        return (f"Times are those of the last of several runs, which began at item {before:,}.",) if before else ()
-
-
-class _WithModel:
-    """Builds with a model, many items at a time."""
-
-    jobs = 1
-
-    def __init__(
-        self, config: Any, given: Iterable[Brief | Draft], pool: list[Tool], profile: Profile, count: int | None
-    ) -> None:
-        self.config, self.pool, self.scaling, self.count = config, pool, profile.scaling, count
-        self.given = _begun(given)
-        self.pending = ""
-        self._about: dict[str, JsonValue] = {}
-        self._usage = ""
-
-    def open(self) -> LLMAuthor:
-        from toolfoundry.build.authors.llm import LLMAuthor
-
-        return LLMAuthor(self.config, pool=self.pool)
-
-    def items(self, start: int) -> Iterable[Brief | Draft]:
-        return (item for item in self.given if _index(item) >= start)
-
-    def build(self, ledger: Ledger, on_progress: Callable[[Counter[str]], None]) -> dict[str, float]:
-        asyncio.run(self._build(ledger, on_progress))
-        return {}
-
-    async def _build(self, ledger: Ledger, on_progress: Callable[[Counter[str]], None]) -> None:
-        from toolfoundry.build.pipeline import build_with
-        from toolfoundry.sandbox import Sandbox
-
-        async with self.open() as author:
-            try:
-                with Sandbox() as sandbox:
-                    pending = await build_with(
-                        author,
-                        self.items(ledger.next_index),
-                        self.scaling,
-                        ledger,
-                        sandbox,
-                        count=self.count,
-                        concurrency=self.config.concurrency,
-                        on_progress=on_progress,
-                    )
-                if pending:
-                    self.pending = f"{pending} items wait for replies. {author.finish()}"
-            finally:
-                self.note(author)
-
-    def note(self, author: LLMAuthor) -> None:
-        """Keeps what the run file is to say about the author."""
-        usage = author.usage()
-        self._usage = str(usage)
-        self._about = {
-            "prompts": dict(author.prompt_hashes()),
-            "usage": {**usage._asdict(), "spent": usage.spent.model_dump()},
-        }
-        err.print(escape(str(usage)), highlight=False, soft_wrap=True)
-
-    def about(self) -> dict[str, JsonValue]:
-        return self._about
-
-    def notes(self, before: int) -> tuple[str, ...]:  # noqa: ARG002
-        return (f"Model: {self._usage}.",)
-
-    def estimate(self, as_json: bool) -> None:
-        """Prints what building all items would take."""
-        from toolfoundry.build.authors.llm.estimate import estimate
-        from toolfoundry.build.draft import Draft
-
-        items = islice(self.given, self.count)
-        found = estimate((item.brief if isinstance(item, Draft) else item for item in items), self.config.prices)
-        if as_json:
-            print_json({"items": found.items, "stages": [stage._asdict() for stage in found.stages]})
-        else:
-            out.print(escape(str(found)), highlight=False)
-
-
-def _begun(items: Iterable[T]) -> Iterable[T]:
-    """The items, the first of them read: a file that cannot be read is an error before anything is written."""
-    remaining = iter(items)
-    return chain(list(islice(remaining, 1)), remaining)
-
-
 def _without_secrets(config: LLMConfig) -> dict[str, JsonValue]:
     """For the run file: of further fields, which may hold a token, only the names."""
     said: dict[str, JsonValue] = config.model_dump(mode="json")
@@ -480,12 +337,6 @@ def _json_object(text: str | None, option: str) -> dict[str, JsonValue]:
     if not isinstance(value, dict):
         raise InputError(f"{option}: found {text}, expected a JSON object")
     return cast("dict[str, JsonValue]", value)
-
-
-def _index(item: Brief | Draft) -> int:
-    from toolfoundry.build.draft import Draft
-
-    return item.brief.index if isinstance(item, Draft) else item.index
 
 
 def _draft() -> type[Draft]:
@@ -519,7 +370,7 @@ def _pool(path: Path | None) -> list[Tool]:
 
 
 def _write_drafts(
-    session: _Procedural | _WithModel,
+    session: ProceduralSession | ModelSession,
     output: Path,
     mode: WriteMode,
     until: StageName,
@@ -546,14 +397,14 @@ def _write_drafts(
         async def run() -> None:
             nonlocal made, pending
             given = islice(session.items(max(done, default=-1) + 1), _left(session.count, len(done)))
-            author = session.author if isinstance(session, _Procedural) else session.open()
+            author = session.author if isinstance(session, ProceduralSession) else session.open()
             async for result in drafts(author, given, session.scaling, until):
                 if result is None:
                     pending += 1
                 elif not pending:
                     made += 1
                     writer.write(result) if isinstance(result, Draft) else rejects.write(result)
-            if isinstance(session, _WithModel):
+            if isinstance(session, ModelSession):
                 model = author
                 if pending:
                     err.print(escape(f"{pending} items wait for replies. {model.finish()}"), soft_wrap=True)  # type: ignore[union-attr]
