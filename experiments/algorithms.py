@@ -39,7 +39,7 @@ def main() -> None:
             run = lab.reinforce(name.replace(", ", "-").replace(" ", "-"), start, seed=seed, **settings)
             results.setdefault(name, []).append(lab.measure(run / "final"))
             seconds.setdefault(name, []).append(cpu_seconds(run))
-    table_of_arms(results, "warm start", seconds)
+    table_of_arms(results, seconds)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def main() -> None:
         before, after = (lab.measure(model)[SET] for model in (start, run / "final"))
         print(f"\n## seed {seed}")
         results: dict[str, list[dict[str, list[Item]]]] = {"warm start": [{SET: before}], "GRPO": [{SET: after}]}
-        table_of_arms(results, "warm start", {"warm start": [cpu_seconds(start.parent)], "GRPO": [cpu_seconds(run)]})
+        table_of_arms(results, {"warm start": [cpu_seconds(start.parent)], "GRPO": [cpu_seconds(run)]})
         rows = [
             [
                 kind.replace("_", " "),

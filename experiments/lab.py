@@ -265,24 +265,28 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def table_of_arms(
-    results: Mapping[str, Sequence[Mapping[str, Sequence[Item]]]],
-    base: str | None,
-    seconds: Mapping[str, Sequence[float]] | None = None,
+    results: Mapping[str, Sequence[Mapping[str, Sequence[Item]]]], seconds: Mapping[str, Sequence[float]] | None = None
 ) -> None:
-    """Prints a table for each test set: a row for each arm, with the paired differences to `base`."""
-    first = next(iter(results.values()))
-    for title in first[0]:
-        print(f"\n### {title}: greedy, mean and range of {len(first)} seeds\n")
+    """Prints a table for each test set: a row for each arm, with the paired differences to the first one."""
+    base, *_ = results.values()
+    for title in base[0]:
+        print(f"\n### {title}: greedy, mean and range of {len(base)} seeds\n")
         rows: list[list[str]] = []
         for name, measured in results.items():
             row = [name, *(spread([mean_of(one[title], metric) for one in measured]) for metric in METRICS)]
-            if base is not None:
-                before = [one[title] for one in results[base]]
-                after = [one[title] for one in measured]
-                row += ["", ""] if name == base else [shown(paired(before, after, m)) for m in ("solve_f1", "answer")]
+            before, after = ([one[title] for one in arm] for arm in (base, measured))
+            row += ["", ""] if measured is base else [shown(paired(before, after, m)) for m in ("solve_f1", "answer")]
             if seconds is not None:
                 row.append(f"{statistics.fmean(seconds[name]):.0f}" if name in seconds else "")
             rows.append(row)
-        header = ["policy", "Solve-P", "Solve-R", "Solve-F1", "answer", "malformed"]
-        header += ["Solve-F1 gained", "answers gained"] if base is not None else []
+        header = [
+            "policy",
+            "Solve-P",
+            "Solve-R",
+            "Solve-F1",
+            "answer",
+            "malformed",
+            "Solve-F1 gained",
+            "answers gained",
+        ]
         print(markdown([*header, *(["CPU s"] if seconds is not None else [])], rows))

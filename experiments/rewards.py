@@ -25,7 +25,7 @@ def main() -> None:
         for reward in PRESETS:
             run = lab.reinforce("GRPO" if reward == "frontier" else reward, start, seed=seed, reward=reward)
             results.setdefault(reward, []).append(lab.measure(run / "final"))
-    table_of_arms(results, "warm start")
+    table_of_arms(results)
 
 
 if __name__ == "__main__":
