@@ -1,5 +1,6 @@
 """The documentation says what is there: links lead somewhere, commands exist, examples run."""
 
+import ast
 import re
 import shlex
 from pathlib import Path
@@ -66,3 +67,24 @@ def test_docstring_examples(module):
     result = doctest.testmod(module)
     assert result.attempted > 0
     assert result.failed == 0
+
+
+def test_modules_import_only_from_lines_above_their_own():
+    """The table in CONTRIBUTING.md names every module, in the order in which data flows."""
+    lines = [
+        line.split("|")[1] for line in (ROOT / "CONTRIBUTING.md").read_text().splitlines() if line.startswith("| `")
+    ]
+    place = {name: at for at, line in enumerate(lines) for name in re.findall(r"`(\w+)(?:/|\.py)`", line)}
+    package = ROOT / "src" / "toolfoundry"
+    upwards, imported = [], set()
+    for path in sorted(package.rglob("*.py")):
+        own = path.relative_to(package).parts[0].removesuffix(".py")
+        for node in ast.walk(ast.parse(path.read_text())):
+            if own != "__init__" and isinstance(node, ast.ImportFrom):
+                start, _, rest = (node.module or "").partition(".")
+                names = [rest.partition(".")[0]] if rest else [alias.name for alias in node.names]
+                others = [name for name in names if start == "toolfoundry" and name not in (own, "__version__")]
+                imported.update(others)
+                upwards += [(str(path), name) for name in others if place[name] > place[own]]
+    assert upwards == []
+    assert len(imported) > 30, "the test sees the imports"

@@ -11,7 +11,7 @@ import pytest
 from hand_author import LIGHT, HandAuthor
 from toolfoundry.build.construct import construct, prepare
 from toolfoundry.build.draft import Brief, Draft, Reject
-from toolfoundry.formats.questions import read_briefs
+from toolfoundry.build.questions import read_briefs
 from toolfoundry.store import dump
 from toolfoundry.types import Answer
 

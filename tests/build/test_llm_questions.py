@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from toolfoundry.build.decompose import kind_of
+from toolfoundry.build.questions import decomposition_from, read_briefs, read_topics
 from toolfoundry.errors import InputError, RecordError
-from toolfoundry.formats.questions import decomposition_from, read_briefs, read_topics
 
 MOREHOPQA = Path(__file__).parents[3] / "shared" / "data" / "morehopqa" / "morehopqa.json"
 

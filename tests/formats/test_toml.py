@@ -11,8 +11,8 @@ import pytest
 from toolfoundry import demo
 from toolfoundry.answers import holds, spelling
 from toolfoundry.errors import InputError, RecordError
-from toolfoundry.formats.signature import describe
 from toolfoundry.formats.toml import parse_toml, read_toml, read_toml_folder
+from toolfoundry.signatures import describe
 from toolfoundry.store import dump, load_record
 from toolfoundry.types import Answer, EnvSpec
 

@@ -348,7 +348,7 @@ def _draft() -> type[Draft]:
 def _given(
     questions: Path | None, topics: Path | None, drafts: Path | None, skip_bad: bool, problems: Problems
 ) -> Iterable[Brief | Draft]:
-    from toolfoundry.formats.questions import read_briefs, read_topics
+    from toolfoundry.build.questions import read_briefs, read_topics
 
     if questions is not None:
         return read_briefs(questions, skip_bad=skip_bad, on_bad=problems)

@@ -32,8 +32,8 @@ from jsonschema_rs import Validator
 from pydantic import Field, JsonValue, ValidationError
 
 from toolfoundry.errors import InputError, RecordError, invalid_field
-from toolfoundry.formats.signature import describe
 from toolfoundry.schemas import SchemaError, compile_schema
+from toolfoundry.signatures import describe
 from toolfoundry.types import (
     Answer,
     AnswerType,

@@ -1,7 +1,7 @@
 """A Python file of functions as tools: read from its syntax tree, never imported or run here.
 
 Every public function at module level becomes a tool: its schema from hints and docstring (see
-`toolfoundry.formats.signature`), its source the function with all that it needs from the file moved into its body, so
+`toolfoundry.signatures`), its source the function with all that it needs from the file moved into its body, so
 that it runs by itself. What cannot be a tool is listed with the reason; the others go on.
 
 Not covered: methods of classes, decorated functions, data that is kept from one call to the next.
@@ -20,8 +20,8 @@ from toolfoundry.check.gates import GATES
 from toolfoundry.check.source import is_main_guard, module_names
 from toolfoundry.check.static import read_tools, static_verdicts
 from toolfoundry.errors import InputError, RecordError
-from toolfoundry.formats.signature import describe
 from toolfoundry.repair.source import repair_source
+from toolfoundry.signatures import describe
 from toolfoundry.sources import parse_source
 from toolfoundry.types import Answer, EnvSpec, Goal, Provenance, Scenario, Tool, ToolSchema
 

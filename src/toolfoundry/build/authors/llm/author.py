@@ -52,9 +52,9 @@ from toolfoundry.build.draft import (
     Stage,
     Strategy,
 )
+from toolfoundry.build.questions import decomposition_from
 from toolfoundry.build.scaling import Scaling
 from toolfoundry.errors import EndpointError, InputError
-from toolfoundry.formats.questions import decomposition_from
 from toolfoundry.policies.openai import VENDOR_URL, OpenAIPolicy, checked_url
 from toolfoundry.seeds import generator
 from toolfoundry.symbolic import resolve

@@ -15,7 +15,7 @@ from toolfoundry.build.authors.llm.cache import Prices
 from toolfoundry.build.authors.llm.prompting import asking, system_text
 from toolfoundry.build.authors.llm.requests import estimated_tokens
 from toolfoundry.build.draft import STAGES, Brief, Stage
-from toolfoundry.formats.questions import decomposition_from
+from toolfoundry.build.questions import decomposition_from
 from toolfoundry.types import Record
 
 __all__ = ["Assumptions", "Estimate", "StageEstimate", "estimate"]
