@@ -68,7 +68,7 @@ def build_and_check(profile: str, n: int, given: argparse.Namespace) -> None:
     seed = ["--seed", str(given.seed), "-n", str(n), "--measure", "0", "--json"]
     build = ["build", "--profile", profile, *seed, *where, "--resume", "-o", str(envs)]
     watch(envs, "build", n, build, lambda: records_in(envs))
-    check = ["check", str(envs), "--json", *(where if given.ray else [])]
+    check = ["check", str(envs), "--json", *where]
     watch(envs, "check", n, check, lambda: None)
 
 

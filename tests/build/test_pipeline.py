@@ -118,7 +118,7 @@ def test_a_process_that_dies_ends_the_build(tmp_path):
         for process in multiprocessing.active_children():
             process.kill()
 
-    with pytest.raises(FoundryError, match=r"a build process died.*--resume"):
+    with pytest.raises(FoundryError, match=r"one of the processes died.*--resume"):
         build(tmp_path / "e.jsonl", count=400, jobs=2, on_progress=kill)
     written = len(list(read(tmp_path / "e.jsonl", EnvSpec)))
     assert 0 < written < 400

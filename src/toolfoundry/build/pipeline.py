@@ -7,16 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import gc
 import itertools
-import multiprocessing
-import signal
 import time
 from collections import Counter, deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from typing import Any, NamedTuple, TypeVar
 
 from toolfoundry.build.author import Author, Pending
@@ -25,7 +20,7 @@ from toolfoundry.build.construct import Stopwatch, construct, construct_shard, p
 from toolfoundry.build.draft import Brief, Draft, Reject, Rejected, Stage
 from toolfoundry.build.ledger import Ledger, Packed, pack
 from toolfoundry.build.scaling import Scaling
-from toolfoundry.errors import FoundryError
+from toolfoundry.processes import over_cores
 from toolfoundry.sandbox import Sandbox
 from toolfoundry.types import Record
 
@@ -34,8 +29,6 @@ __all__ = ["Built", "OnProgress", "Recipe", "build_on_cores", "build_shard", "bu
 T = TypeVar("T")
 Given = Brief | Draft
 OnProgress = Callable[[Counter[str]], None]
-_AHEAD = 2  # shards for each process that are worked on or wait to be taken
-_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 
 
 class Recipe(Record):
@@ -91,8 +84,7 @@ def build_on_cores(
     The number of processes, `jobs`, does not change what is built.
     """
     shards = _in_shards(given, recipe.shard)
-    results = _on_pool(recipe, shards, jobs) if jobs > 1 else _inline(recipe, shards)
-    return take(results, ledger, count=count, on_progress=on_progress)
+    return take(over_cores(_Building(recipe), shards, jobs), ledger, count=count, on_progress=on_progress)
 
 
 def take(
@@ -126,53 +118,16 @@ def _in_shards(given: Iterable[Given], size: int) -> Iterator[list[Given]]:
         yield shard
 
 
-def _inline(recipe: Recipe, shards: Iterator[list[Given]]) -> Generator[Built]:
-    author = recipe.author()
-    with Sandbox() as sandbox:
-        for shard in shards:
-            yield build_shard(shard, author, recipe.profile.scaling, sandbox)
-
-
-def _on_pool(recipe: Recipe, shards: Iterator[list[Given]], jobs: int) -> Generator[Built]:
-    context = multiprocessing.get_context("spawn")  # a fork would inherit the threads and sockets of whoever calls
-    pool = ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=(recipe,))
-    waiting: deque[Future[Built]] = deque()
-    try:
-        for shard in itertools.islice(shards, jobs * _AHEAD):
-            waiting.append(pool.submit(_work, shard))
-        while waiting:
-            done = waiting.popleft().result()
-            for shard in itertools.islice(shards, 1):
-                waiting.append(pool.submit(_work, shard))
-            yield done
-    except BrokenProcessPool:
-        raise FoundryError("a build process died; is the machine out of memory? start again with --resume") from None
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-class _Process(NamedTuple):
-    """What a build process keeps from shard to shard."""
+class _Building(NamedTuple):
+    """What a build process does; it has the author and the sandbox from shard to shard."""
 
     recipe: Recipe
-    author: Author
-    sandbox: Sandbox
 
-
-_process: _Process | None = None
-
-
-def _begin(recipe: Recipe) -> None:
-    global _process
-    gc.freeze()  # what was imported stays, and need not be looked through again
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL, 0, 0, 0)
-    _process = _Process(recipe, recipe.author(), Sandbox())
-
-
-def _work(shard: Sequence[Given]) -> Built:
-    assert _process is not None
-    return build_shard(shard, _process.author, _process.recipe.profile.scaling, _process.sandbox)
+    @contextlib.contextmanager
+    def open(self) -> Generator[Callable[[Sequence[Given]], Built]]:
+        author, scaling = self.recipe.author(), self.recipe.profile.scaling
+        with Sandbox() as sandbox:
+            yield lambda shard: build_shard(shard, author, scaling, sandbox)
 
 
 def build_shard(given: Sequence[Given], author: Author, scaling: Scaling, sandbox: Sandbox) -> Built:

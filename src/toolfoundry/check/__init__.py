@@ -12,10 +12,13 @@ and is counted; nothing passes in silence. The result does not depend on clock, 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
+import os
 from collections import Counter, deque
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
-from typing import Any
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, NamedTuple
 
 from toolfoundry import __version__
 from toolfoundry.check.audit import Audit, audit
@@ -36,6 +39,7 @@ from toolfoundry.check.statistics import ShapeCounts, shape_of
 from toolfoundry.check.terminal import print_report
 from toolfoundry.check.workers import own_workers
 from toolfoundry.metrics import Outcome, summarise_outcomes
+from toolfoundry.processes import over_cores
 from toolfoundry.sandbox import Sandbox
 from toolfoundry.types import EnvSpec
 
@@ -50,9 +54,14 @@ __all__ = [
     "Statistics",
     "audits",
     "check",
+    "check_on_cores",
     "print_report",
+    "processes_for",
     "render_html",
 ]
+
+_SHARD = 16  # environments that are sent to a process at a time
+_WORTH_A_PROCESS = 64  # a process of its own takes a second to start
 
 
 def check(
@@ -94,6 +103,53 @@ async def _check(
         if on_progress is not None:
             on_progress(1)
     return assembly.report()
+
+
+def check_on_cores(
+    specs: Iterable[EnvSpec],
+    *,
+    jobs: int,
+    panel: bool = True,
+    max_findings: int = 10_000,
+    on_progress: Callable[[int], None] | None = None,
+) -> QualityReport:
+    """The report of `check`, made by so many processes, each with a sandbox of its own."""
+    assembly = Assembly(max_findings)
+    waiting: deque[list[EnvSpec]] = deque()  # environments whose audits are not here yet
+
+    def shards() -> Iterator[list[EnvSpec]]:
+        remaining = iter(specs)
+        while shard := list(islice(remaining, _SHARD)):
+            waiting.append(shard)
+            yield shard
+
+    with contextlib.closing(over_cores(_Auditing(panel), shards(), jobs)) as results:
+        for found in results:
+            for spec, one in zip(waiting.popleft(), found, strict=True):
+                assembly.enter(spec, one)
+            if on_progress is not None:
+                on_progress(len(found))
+    return assembly.report()
+
+
+def processes_for(environments: int) -> int:
+    """As many as there are cores, unless the set is so small that starting them would take longer than its audit."""
+    return min(os.cpu_count() or 1, max(1, environments // _WORTH_A_PROCESS))
+
+
+class _Auditing(NamedTuple):
+    """What a process does with a shard of environments."""
+
+    panel: bool
+
+    @contextlib.contextmanager
+    def open(self) -> Generator[Callable[[Sequence[EnvSpec]], list[Audit]]]:
+        with Sandbox() as sandbox:
+
+            async def all_of(shard: Sequence[EnvSpec]) -> list[Audit]:
+                return [found async for _, found in audits(shard, sandbox, panel=self.panel)]
+
+            yield lambda shard: asyncio.run(all_of(shard))
 
 
 class Assembly:

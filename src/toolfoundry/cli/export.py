@@ -144,9 +144,8 @@ def export_to_huggingface(
     as_json: AsJson = False,
 ) -> None:
     """Write Parquet and a dataset card, as `datasets.load_dataset` and the hub take them."""
-    from toolfoundry.check import check as run_check
+    from toolfoundry.check import check_on_cores, processes_for
     from toolfoundry.formats.huggingface import Card, export_huggingface
-    from toolfoundry.sandbox import Sandbox
     from toolfoundry.sets import open_set
 
     _may_write(folder, force)
@@ -154,8 +153,8 @@ def export_to_huggingface(
     with open_set(envs, EnvSpec) as specs:
         report = None
         if check:
-            with Sandbox() as box, progress("checking", len(specs)) as advance:
-                report = run_check(specs, box, on_progress=advance)
+            with progress("checking", len(specs)) as advance:
+                report = check_on_cores(specs, jobs=processes_for(len(specs)), on_progress=advance)
         card = _card(envs, Card(title or folder.resolve().name, licence, report=report))
         conversations = _conversations(envs, trajectories, False, problems)
         counts = export_huggingface(specs, folder, card, conversations=conversations, split=split)

@@ -370,6 +370,7 @@ def check(
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write the report as one page.")] = None,
     panel: Annotated[bool, typer.Option(help="Let the scripted policies play.")] = True,
     strict: Annotated[bool, typer.Option(help="Exit with 1 if there is a defect.")] = False,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes. (Default: all cores, for large sets.)")] = None,
     ray: Ray = None,
     shards: Shards = None,
     shard_size: ShardSize = None,
@@ -377,10 +378,8 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Run every gate that applies to a set, and print a quality report."""
-    from toolfoundry.check import check as run_check
-    from toolfoundry.check import print_report, render_html
+    from toolfoundry.check import check_on_cores, print_report, processes_for, render_html
     from toolfoundry.check.html import require_extra
-    from toolfoundry.sandbox import Sandbox
 
     if html is not None:  # what would prevent the page is better said before the work than after it
         require_extra()
@@ -392,14 +391,16 @@ def check(
     problems = Problems()
     count = count_records(envs, EnvSpec)
     if place := place_of(ray, shards, shard_size, envs, ".check.shards"):
+        if jobs is not None:
+            raise InputError("--ray has no use for --jobs: the cluster says how many work")
         from toolfoundry.cluster.commands import check_on_ray
 
         with progress("checking", count) as advance:
             report = check_on_ray(envs, place, panel=panel, on_bad=problems if skip_bad else None, on_done=advance)
     else:
         specs = read(envs, EnvSpec, skip_bad=skip_bad, on_bad=problems)
-        with Sandbox() as sandbox, progress("checking", count) as advance:
-            report = run_check(specs, sandbox, panel=panel, on_progress=advance)
+        with progress("checking", count) as advance:
+            report = check_on_cores(specs, jobs=jobs or processes_for(count), panel=panel, on_progress=advance)
     if not report.environments:
         raise InputError(f"{envs}: has no environments")
     if html is not None:
