@@ -47,6 +47,7 @@ def test_rounds_are_numbered_through_and_gone_on_with(specs, tmp_path):
     folder = tmp_path / "run"
     train(settings(), specs, folder)
     first = list(read_metrics(folder / "metrics.jsonl"))
+    assert all(row["cpu_s"]["step"] > 0 and row["time"] > 0 for row in first)
     assert [(row["step"], row["round"]) for row in first] == [(1, 0), (2, 1)]
     outcome = train(settings(max_steps=3), specs, folder, resume=True)
     rows = list(read_metrics(folder / "metrics.jsonl"))

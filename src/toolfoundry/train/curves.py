@@ -45,7 +45,14 @@ _IMITATE = {
     "token_accuracy": ("Tokens right", "share", True),
     "grad_norm": ("Gradient norm", "", False),
 }
-_PARTS = {"collect": "collect", "prompt": "generate", "generate": "generate", "reward": "reward", "train": "train"}
+_PARTS = {  # `step`: the whole of it, from a backend that does not tell its parts apart
+    "collect": "collect",
+    "prompt": "generate",
+    "generate": "generate",
+    "reward": "reward",
+    "train": "train",
+    "step": "step",
+}
 _CPU = "CPU seconds per step"
 _MAX_POINTS, _MAX_BARS = 400, 40
 

@@ -8,6 +8,7 @@ at the start of the round: so do the scripts of the paper's release, one for eac
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -48,6 +49,7 @@ def train_with_trl(
         if left is not None and left <= 0:
             break
         folder = place.path / "rounds" / f"{round_:03d}"
+        log = _Log(place, on_step, before=state.step, round_=round_)
         final = folder / "final"
         this = config.model_copy(update={"max_steps": left})
         chosen = draw_environments(specs, config, state)
@@ -61,7 +63,6 @@ def train_with_trl(
             state, start = state.model_copy(update={"step": state.step + steps}), str(final)
             continue
         place.cut_metrics(state.step + steps_done(this, folder))
-        log = _Log(place, on_step, before=state.step, round_=round_)
         stats = train_round(
             this,
             policy.model,
@@ -93,9 +94,18 @@ class _Log:
     def __init__(self, place: RunFolder, on_step: OnStep, *, before: int, round_: int) -> None:
         self._place, self._on_step, self._before, self._round = place, on_step, before, round_
         self.steps = before
+        self._cpu = time.process_time()
 
     def __call__(self, row: Mapping[str, float]) -> None:
         self.steps = self._before + int(row["step"])
-        full: Row = {**row, "step": self.steps, "round": self._round}
+        cpu = time.process_time()
+        full: Row = {
+            **row,
+            "step": self.steps,
+            "round": self._round,
+            "cpu_s": {"step": round(cpu - self._cpu, 4)},
+            "time": round(time.time(), 3),
+        }
+        self._cpu = cpu
         self._place.log(full)
         self._on_step(full)
