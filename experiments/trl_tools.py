@@ -1,6 +1,6 @@
 """Which way of showing tools to TRL does a model learn better: one class for each set of tools, or one generic call?
 
-    python experiments/trl_tools.py [--seeds 0 1 2] [--imitate 150] [--steps 4] [--tests 48] [--out FOLDER]
+    python experiments/trl_tools.py [--seeds 0 1 2] [--imitate 800] [--steps 20] [--tests 96] [--out FOLDER]
 
 The packaged tiny policy has only ever seen the tools as they are. So that both ways start alike, it first imitates as
 many gold episodes written in the way under test, and then plays with TRL's GRPOTrainer; measured in TRL's own loop, by
@@ -50,9 +50,9 @@ WAYS = ("family", "generic")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--imitate", type=int, default=150, help="steps of 16 gold episodes")
-    parser.add_argument("--steps", type=int, default=4, help="of GRPO, 4 environments x 8 episodes each")
-    parser.add_argument("--tests", type=int, default=48)
+    parser.add_argument("--imitate", type=int, default=800, help="steps of 16 gold episodes")
+    parser.add_argument("--steps", type=int, default=20, help="of GRPO, 4 environments x 8 episodes each")
+    parser.add_argument("--tests", type=int, default=96)
     parser.add_argument("--out", type=Path, default=Path("experiments/out/trl"))
     options = parser.parse_args()
     torch.set_num_threads(1)
