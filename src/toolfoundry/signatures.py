@@ -149,9 +149,12 @@ def _subscript(name: str, inner: ast.expr, drop_none: bool) -> Schema | None:
     parts = inner.elts if isinstance(inner, ast.Tuple) else [inner]
     match name:
         case "Literal":
-            if not all(isinstance(part, ast.Constant) for part in parts):
+            if not parts or not all(isinstance(part, ast.Constant) for part in parts):
                 return None
-            values = [_plain(cast(ast.Constant, part).value) for part in parts]
+            try:
+                values = [_plain(cast(ast.Constant, part).value) for part in parts]
+            except ValueError:
+                return None
             kinds = {_NAMES.get(type(value).__name__) for value in values}
             return {"type": kinds.pop(), "enum": values} if len(kinds) == 1 else {"enum": values}
         case "Optional":
@@ -189,6 +192,8 @@ def _union(members: list[ast.expr], drop_none: bool) -> Schema | None:
 def _plain(value: object) -> JsonValue:
     """A literal as JSON has it; raises ValueError where JSON has nothing like it."""
     match value:
+        case int() | float() if not -(2**63) <= value < 2**64:
+            raise ValueError(f"{value} is more than a record can hold")
         case None | bool() | int() | float() | str():
             return value
         case list() | tuple():

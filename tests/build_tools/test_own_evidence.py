@@ -85,6 +85,11 @@ def hidden_chance(x: int) -> float:
     return getattr(__builtins__["__import__"]("random"), "random")() * x
 
 
+def an_address(x: int) -> int:
+    """Tell where something lies in memory."""
+    return id(object()) + x
+
+
 def spins(x: int) -> int:
     """Count for ever."""
     while x or True:
@@ -133,7 +138,7 @@ def judged(sandbox):
 
 
 def test_the_good_one_goes_on(judged):
-    """Ten functions that cannot be used do not keep the eleventh."""
+    """Eleven functions that cannot be used do not keep the twelfth."""
     assert [one.name for one in judged.tools] == ["good"]
     assert {one.arguments["name"]: one.value for one in judged.tools[0].observations} == {
         "anchor": 4410,
@@ -146,6 +151,7 @@ def test_the_good_one_goes_on(judged):
     [
         ("hidden_clock", "expected the same twice"),
         ("hidden_chance", "expected the same twice"),
+        ("an_address", "expected the same twice"),
         ("spins", "it does not come back"),
         ("fails", "gives raised: ZeroDivisionError"),
         ("unhandled", "A schema-valid call breaks the tool"),

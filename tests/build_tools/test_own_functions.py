@@ -120,11 +120,35 @@ def test_the_source_runs_by_itself(sandbox):
             "aliases of aliases without end",
         ),
         ('def f(x: int, y: int):\n    "Doc."\n    return x', "found y"),
+        ('def f(x: Literal[b"a"]):\n    "Doc."\n    return x', "found Literal[b'a']"),
+        ('def f(x: Literal[()]):\n    "Doc."\n    return x', "found Literal[()]"),
+        ('def f(x: Literal[1, 2**64]):\n    "Doc."\n    return x', "found Literal[1, 2 ** 64]"),
+        (f'def f(x: Literal[{10**30}]):\n    "Doc."\n    return x', f"found Literal[{10**30}]"),
+        ('def f(x: str):\n    "Doc \\ud800."\n    return x', "surrogates not allowed"),
+        ('def f(x: str = "\\ud800"):\n    "Doc."\n    return x', "surrogates not allowed"),
     ],
 )
 def test_what_cannot_be_a_tool_has_its_reason(code, expected):
     """Each kind of function that cannot be used says what was found."""
     assert expected in reason(code).replace("Evaluates code, ", "")
+
+
+@pytest.mark.parametrize("default", ["1e999", "-1e999", str(10**30), 'b"x"', "1j", "..."])
+def test_a_default_that_json_does_not_have_is_not_shown(default):
+    """The parameter is optional all the same; its schema has no default that a record would lose or refuse."""
+    given = read_functions(f'def f(x: float = {default}):\n    "Doc."\n    return x\n', "f.py")
+    [tool] = given.tools
+    assert tool.signature.parameters == {"type": "object", "properties": {"x": {"type": "number"}}, "required": []}
+
+
+@pytest.mark.parametrize("mark", ["\x0c", "\x0b", "\x1c", "\x85", "\u2028"])
+def test_lines_end_where_the_parser_ends_them(sandbox, mark):
+    """A form feed between parts, as old files have it, or a separator in a text moves no line of a function."""
+    between = "\x0c\n" if mark == "\x0c" else ""
+    text = f'"""The {mark} file."""\n{between}T = {{"a": "One {mark} two"}}\n{between}\n'
+    text += 'def f(x: str) -> str:\n    "Look it up."\n    return T[x]\n'
+    [tool] = read_functions(text, "f.py").tools
+    assert sandbox.call(tool.source, "f", {"x": "a"}).content == f"One {mark} two"
 
 
 def test_the_others_go_on():
@@ -151,6 +175,15 @@ def test_the_others_go_on():
         ("a.json", '{"tools": {}}', "field 'tools': found dict"),
         ("a.yaml", "a: [", "not YAML"),
         ("a.yaml", "a: &a [*a]", "found more than 1000000 values"),
+        ("a.yaml", "a:\n  b: 2024-13-45", "month must be in 1..12 in"),
+        ("a.yaml", "a:\n  b: 2024-13-45", "line 2, column 6"),
+        ("a.yaml", "a: !!bool x", "not YAML"),
+        ("a.yaml", "a: !!int x", "line 1, column 4"),
+        ("a.yaml", f"a: {'9' * 5000}", "line 1, column 4"),
+        ("a.yaml", "a: !!python/object/apply:os.getcwd []", "could not determine a constructor"),
+        ("a.yaml", "a: &a0 {k: 1, l: 2}\n" + "".join(
+            f"b{i}: &a{i + 1}\n  <<: [*a{i}, *a{i}]\n" for i in range(60)
+        ), "merged entries, expected 10000"),
         ("a.yaml", "a: &a [1,2,3,4,5,6,7,8]\n" + "".join(
             f"{chr(98 + i)}: &{chr(98 + i)} [" + ", ".join([f"*{chr(97 + i)}"] * 8) + "]\n" for i in range(8)
         ), "found more than 1000000 values"),
@@ -160,7 +193,7 @@ def test_a_file_that_is_none_of_them(tmp_path, name, text, expected):
     """Each says the file and what was expected; YAML that multiplies itself is not followed."""
     path = tmp_path / name
     path.write_text(text)
-    with pytest.raises(InputError, match=r"a\.(py|txt|json|yaml): ") as error:
+    with pytest.raises(InputError, match=r"a\.(py|txt|json|yaml):(\d+:)? ") as error:
         read_tools_file(path)
     assert expected in str(error.value)
 

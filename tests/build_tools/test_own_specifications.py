@@ -150,6 +150,11 @@ def test_operations_that_cannot_be_used():
         "/good": {"get": {"operationId": "good", "summary": "Good"}},
         "/again": {"get": {"operationId": "good", "summary": "Again"}},
         "/text": {"get": "text"},
+        "/nameless": {"get": {"summary": "Get", "parameters": [{"in": "query", "schema": {"type": "string"}}]}},
+        "/table": {"get": {"summary": "Get", "parameters": {"a": {"in": "query"}}}},
+        "/flag": {"post": body({"type": "object", "properties": {"a": {"type": "string"}}, "required": True})},
+        "/media": {"post": {"summary": "Do", "requestBody": {"content": {"application/json": {"$ref": "#/openapi"}}}}},
+        "/anchor": {"post": body({"$ref": "#Tree"})},
     }
     tree = {
         "type": "object",
@@ -169,6 +174,11 @@ def test_operations_that_cannot_be_used():
         "get_wrong": "parameters: properties.a.type",
         "good": "a tool before it is called good as well",
         "get /text": "the operation: found str",
+        "get_nameless": "field 'name': found None",
+        "get_table": "field 'parameters': found dict, expected a list",
+        "post_flag": "field 'required': found 'True', expected a list of names",
+        "post_media": "the content application/json: found str",
+        "post_anchor": "it refers to '#Tree', expected a path",
     }.items():
         assert expected in found[name], name
 
@@ -214,3 +224,27 @@ def test_a_tool_list_in_each_of_its_forms():
         assert document.parameters["properties"] == {"place": {"type": "string", "minLength": 2}}
         assert document.output == {}
         assert list(reasons(given)) == ["bad", "tools[2]", "tools[3]", "silent"]
+
+
+@pytest.mark.parametrize(
+    ("schema", "expected"),
+    [
+        ({"type": "object", "required": 5}, "field 'required': found '5', expected a list of names"),
+        ({"type": "object", "properties": {"a": {}}, "required": "a"}, "field 'required': found 'a'"),
+        ({"type": "object", "properties": {"a": {}}, "required": [["a"]]}, "field 'required': found"),
+        ({"type": "object", "properties": ["a"]}, "field 'properties': found list, expected an object"),
+        ({"type": "array", "items": {"type": "string"}}, "its arguments are of type array, expected object"),
+    ],
+)
+def test_a_schema_of_another_form_is_no_tool(schema, expected):
+    """What a server wrote against the specification is named, and nothing of it is left out in silence."""
+    given = read_mcp([{"name": "x", "description": "X.", "inputSchema": schema}], "f.json")
+    assert given.documents == ()
+    assert expected in reasons(given)["x"]
+
+
+def test_references_are_spelled_as_addresses():
+    """A name with a space stands percent-encoded in a reference."""
+    schema = {"properties": {"a": {"$ref": "#/$defs/A%20b~1c"}}, "$defs": {"A b/c": {"type": "string"}}}
+    [document] = read_mcp([{"name": "x", "description": "X.", "inputSchema": schema}], "f.json").documents
+    assert document.parameters["properties"] == {"a": {"type": "string"}}

@@ -2,8 +2,9 @@
 
 Arguments are tried by type: choices, examples in the document, keys and literals of the source, results of other tools
 (which is how identifiers are found), defaults, small numbers. What worked once is varied one parameter at a time. A
-tool is kept if some call works, if all results repeat in a second worker (other entropy, another date on its clock),
-and if the gates of `toolfoundry.check` have nothing against it; otherwise it is listed with the reason.
+tool is kept if some call works, if all results repeat in another sandbox (other entropy, another date on its clock,
+other addresses), and if the gates of `toolfoundry.check` have nothing against it; otherwise it is listed with the
+reason.
 
 All is the same for the same file: nothing is drawn from a seed of the user's.
 """
@@ -113,14 +114,15 @@ async def gather(given: GivenTools, sandbox: Sandbox, on_progress: Callable[[int
             break
     studied: list[Studied] = []
     unusable = list(given.unusable)
-    for search in searches:
-        judged = await search.judge(known)
-        if isinstance(judged, Studied):
-            studied.append(judged)
-        else:
-            unusable.append(Unusable(search.tool.name, judged))
-        if on_progress is not None:
-            on_progress(1)
+    with Sandbox(sandbox.limits) as elsewhere:
+        for search in searches:
+            judged = await search.judge(known, elsewhere)
+            if isinstance(judged, Studied):
+                studied.append(judged)
+            else:
+                unusable.append(Unusable(search.tool.name, judged))
+            if on_progress is not None:
+                on_progress(1)
     return Evidence(tuple(studied), tuple(unusable), sum(search.calls for search in searches))
 
 
@@ -170,8 +172,9 @@ class _Search:
             for field, value in _passed_on(observation.value, self.tool.name)
         ]
 
-    async def judge(self, known: Sequence[_Known]) -> Studied | str:
-        """The tool with its evidence, or why it cannot be used."""
+    async def judge(self, known: Sequence[_Known], elsewhere: Sandbox) -> Studied | str:
+        """The tool with its evidence, or why it cannot be used. Workers of the same sandbox are forks of one process,
+        where objects have the same addresses: results are repeated in another one."""
         if not self._tried:
             return "no arguments could be made for it"
         worked = self._worked()
@@ -179,9 +182,10 @@ class _Search:
             return self._why_none()
         if (kind := await self._kind_of_result(worked[0])) not in _JSON_KINDS:
             return f"its result is of type {kind}, expected {', '.join(_JSON_KINDS)}"
-        async with own_workers(self.spec, self.sandbox, CALL_S) as workers:
+        async with own_workers(self.spec, elsewhere, CALL_S) as workers:
             again = await workers.second.run([(self.tool.name, one.arguments) for one in worked])
             self.calls += len(worked)
+        async with own_workers(self.spec, self.sandbox, CALL_S) as workers:
             keyed = await self._keyed(worked[0], workers.first.run)
             parameters = self.tool.signature.parameters
             least, most = (placeholder_arguments(parameters, optional=optional) for optional in (False, True))
@@ -317,7 +321,7 @@ class _Search:
     async def _kind_of_result(self, one: Observation) -> str:
         """The type of what a call gives, before it is written out; asked where the function runs."""
         name = self.tool.name
-        asking = f"_asked_about = {name}\ndef {name}(**given):\n    return type(_asked_about(**given)).__name__\n"
+        asking = f"_asked_about = {name}\ndef {name}(**given):\n    return _asked_about(**given).__class__.__name__\n"
         spec = probe_spec(self.tool.model_copy(update={"source": f"{self.tool.source}\n{asking}"}))
         self.calls += 1
         async with own_workers(spec, self.sandbox, CALL_S) as workers:

@@ -15,6 +15,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
+import orjson
+
 from toolfoundry.build.own_tools.given import GivenTools, Unusable
 from toolfoundry.check.gates import GATES
 from toolfoundry.check.source import is_main_guard, module_names
@@ -106,6 +108,10 @@ def _tool(node: ast.stmt, last: ast.stmt, module: ast.Module, text: str) -> Tool
     source = _without_gaps(repair_source(_sliced(node, module, text), node.name).text)
     signature = ToolSchema(name=found.name, description=found.description, parameters=found.parameters)
     tool = Tool(signature=signature, source=source)
+    try:
+        orjson.dumps(tool.model_dump())
+    except TypeError as error:
+        return f"its schema or docstring holds what a record cannot ({error})"
     return next(_defects(tool), None) or tool
 
 
@@ -182,7 +188,7 @@ def _sliced(function: ast.FunctionDef, module: ast.Module, text: str) -> str:
         kept |= found
         needed |= {name for statement in found for name in _names(statement)} & bound.keys()
     future = [node for node in module.body if isinstance(node, ast.ImportFrom) and node.module == "__future__"]
-    lines = text.splitlines()
+    lines = re.split("\r\n?|\n", text)  # as the parser counts them: `splitlines` ends lines at form feeds too
     parts = ["\n".join(lines[_first(node) - 1 : node.end_lineno]) for node in module.body if node in {*kept, *future}]
     return "\n\n".join(dict.fromkeys(parts)) + "\n"
 

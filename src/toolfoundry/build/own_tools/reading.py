@@ -17,6 +17,7 @@ __all__ = ["ToolsFile", "read_tools_file"]
 
 _MOST_BYTES = 8 << 20
 _MOST_NODES = 1_000_000  # of a YAML file
+_MOST_MERGED = 10_000  # entries that merge keys bring into one object of it
 _EXPECTED = "Python functions (.py), an OpenAPI 3 file or an MCP tool list (.json, .yaml, .yml)"
 
 
@@ -72,8 +73,26 @@ def _yaml(path: Path, text: str) -> Any:
         import yaml
     except ImportError:
         raise MissingExtra("tools", f"{path}: YAML") from None
+
+    class Loader(yaml.SafeLoader):
+        """Names the line of a value that is not of its type (2024-13-45 looks like a date), and bounds merge keys
+        (`<<`): they copy what they name while the file is read, and within anchors that multiplies."""
+
+        def construct_object(self, node: Any, deep: bool = False) -> Any:
+            try:
+                return super().construct_object(node, deep)  # pyright: ignore
+            except (ValueError, LookupError) as error:
+                raise yaml.MarkedYAMLError(problem=str(error), problem_mark=node.start_mark) from None
+
+        def flatten_mapping(self, node: Any) -> None:
+            before = len(node.value)
+            super().flatten_mapping(node)
+            if len(node.value) > max(before, _MOST_MERGED):
+                line = node.start_mark.line + 1
+                raise InputError(f"{path}:{line}: found {len(node.value)} merged entries, expected {_MOST_MERGED}")
+
     try:
-        value = yaml.safe_load(text)
+        value = yaml.load(text, Loader)
         if _is_huge(value):
             raise InputError(f"{path}: found more than {_MOST_NODES} values with its anchors put in their places")
         return orjson.loads(orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS))

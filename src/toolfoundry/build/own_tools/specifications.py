@@ -14,6 +14,7 @@ import keyword
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, cast
+from urllib.parse import unquote
 
 from toolfoundry.build.own_tools.given import GivenTools, Unusable
 from toolfoundry.errors import InputError
@@ -39,7 +40,7 @@ def read_openapi(whole: Mapping[str, Any], file: str) -> GivenTools:
     """The operations of an OpenAPI 3 document. Raises InputError where it is none."""
     version = str(whole.get("openapi", ""))
     paths = whole.get("paths")
-    if not version.startswith("3."):
+    if not re.match(r"3(\.|$)", version):
         found = whole.get("openapi", whole.get("swagger"))
         raise InputError(f"{file}: field 'openapi': found {found!r}, expected version 3")
     if not isinstance(paths, dict):
@@ -105,11 +106,13 @@ class _Found:
             raise _Problem(f"a tool before it is called {called} as well")
         if not description.strip():
             raise _Problem("it has no description, expected what the tool does")
+        if (kind := parameters.get("type", "object")) not in ("object", ["object"], ["object", "null"]):
+            raise _Problem(f"its arguments are of type {str(kind)[:60]}, expected object")
         properties = _parts(parameters)
         renamed = {old: _identifier(old) for old in properties}
         if len(set(renamed.values())) < len(renamed):
             raise _Problem(f"two of its parameters have the same name as Python identifiers: {', '.join(properties)}")
-        required = [renamed[old] for old in cast("list[str]", parameters.get("required") or []) if old in renamed]
+        required = [renamed[old] for old in _required(parameters) if old in renamed]
         told = {renamed[old]: part for old, part in properties.items()}
         flat: dict[str, Any] = {"type": "object", "properties": told, "required": required}
         schemas: dict[str, dict[str, Any]] = {"parameters": flat, "output": output}
@@ -129,9 +132,15 @@ class _Found:
 
 
 def _parts(schema: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    found = schema.get("properties")
-    parts = cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+    parts = _object(schema.get("properties") or {}, "field 'properties'")
     return {name: cast("dict[str, Any]", part) if isinstance(part, dict) else {} for name, part in parts.items()}
+
+
+def _required(schema: Mapping[str, Any]) -> list[str]:
+    found = schema.get("required", [])
+    if not isinstance(found, list) or not all(isinstance(name, str) for name in cast("list[Any]", found)):
+        raise _Problem(f"field 'required': found {str(cast(Any, found))[:60]!r}, expected a list of names")
+    return cast("list[str]", found)
 
 
 def _identifier(name: str) -> str:
@@ -170,9 +179,13 @@ def _parameters(inlined: _Inlined, entry: Mapping[str, Any], operation: Mapping[
     found: dict[str, _Parameter] = {}
     named: dict[tuple[str, str], dict[str, Any]] = {}
     for listed in (entry.get("parameters"), operation.get("parameters")):  # those of the operation count
-        for one in cast("list[Any]", listed if isinstance(listed, list) else []):
+        if listed is not None and not isinstance(listed, list):
+            raise _Problem(f"field 'parameters': found {type(listed).__name__}, expected a list")
+        for one in cast("list[Any]", listed or []):
             fields = _object(inlined.resolved(one), "a parameter")
-            named[str(fields.get("name")), str(fields.get("in"))] = fields
+            if not isinstance(name := fields.get("name"), str):
+                raise _Problem(f"a parameter, field 'name': found {str(name)[:60]}, expected a text")
+            named[name, str(fields.get("in"))] = fields
     for (name, place), fields in named.items():
         if place in ("path", "query"):
             schema = inlined.schema(
@@ -191,7 +204,7 @@ def _parameters(inlined: _Inlined, entry: Mapping[str, Any], operation: Mapping[
         schema = inlined.schema(raw)
         properties = schema.get("properties")
         if isinstance(properties, dict) and schema.get("type", "object") == "object":
-            needed = cast("list[str]", schema.get("required") or []) if body.get("required", True) else []
+            needed = _required(schema) if body.get("required", True) else []
             for name, part in cast("dict[str, Any]", properties).items():
                 key = name if name not in found else f"body_{name}"
                 found[key] = _Parameter(key, part if isinstance(part, dict) else {}, name in needed)
@@ -220,7 +233,7 @@ def _media(inlined: _Inlined, content: Any) -> Any:
         return None
     for kind, media in cast("dict[str, Any]", content).items():
         if re.fullmatch(r"application/(.+\+)?json(;.*)?|\*/\*", str(kind)) and isinstance(media, dict):
-            return inlined.resolved(media).get("schema", {})
+            return _object(inlined.resolved(media), f"the content {kind}").get("schema", {})
     return None
 
 
@@ -256,7 +269,10 @@ class _Inlined:
         if not isinstance(reference, str) or not reference.startswith("#"):
             raise _Problem(f"it refers to {str(reference)[:80]!r}, which is outside the file and is not fetched")
         here: Any = self._whole
-        for part in reference[1:].split("/")[1:]:
+        first, *parts = unquote(reference[1:]).split("/")
+        if first:
+            raise _Problem(f"it refers to {reference[:80]!r}, expected a path such as '#/components/schemas/NAME'")
+        for part in parts:
             key = part.replace("~1", "/").replace("~0", "~")
             if not isinstance(here, dict) or key not in here:
                 raise _Problem(f"it refers to {reference[:80]!r}, and there is nothing")
