@@ -122,7 +122,7 @@ def test_other_files_are_refused(tmp_path):
 
 
 def test_compressed_files_without_records_to_find(tmp_path):
-    """One frame for all, damaged data and a damaged table are refused with what to do; a cut last frame is left out."""
+    """One frame for all, damaged data and a damaged table are refused with what to do."""
     zstandard = pytest.importorskip("zstandard", reason="needs the extra zst")
     whole = tmp_path / "whole.jsonl.zst"
     whole.write_bytes(zstandard.ZstdCompressor().compress(written(tmp_path / "envs.jsonl", 3).read_bytes()))
@@ -130,9 +130,6 @@ def test_compressed_files_without_records_to_find(tmp_path):
         open_set(whole, EnvSpec)
     alone = written(tmp_path / "alone.jsonl.zst", 3)
     content = alone.read_bytes()
-    alone.write_bytes(content[:-5])
-    with open_set(alone, EnvSpec) as records:
-        assert list(records) == [spec(0), spec(1)]
     alone.write_bytes(b"XX" + content)
     with pytest.raises(InputError, match="corrupt zstd data"):
         open_set(alone, EnvSpec)
@@ -142,6 +139,56 @@ def test_compressed_files_without_records_to_find(tmp_path):
     target.write_bytes(content)
     with pytest.raises(InputError, match="corrupt zstd data"), open_set(target, EnvSpec) as records:
         list(records)
+
+
+def until_it_fails(records):
+    """How many records come, and what is then wrong; "" where nothing is."""
+    count = 0
+    try:
+        for number, record in enumerate(records()):
+            assert record == spec(number)
+            count += 1
+    except RecordError as error:
+        return count, error.found
+    return count, ""
+
+
+@pytest.mark.parametrize("form", ["plain", "as a build compresses", "packed"])
+def test_a_file_that_is_cut_off_is_not_shorter(tmp_path, form):
+    """Wherever it ends, the records before can be read, and then comes the error that `read` gives as well."""
+    name = "envs.jsonl" if form == "plain" else "envs.jsonl.zst"
+    path = packed(tmp_path, 40) if form == "packed" else written(tmp_path / name, 40)
+    content = path.read_bytes()
+    for size in range(1, len(content) - 60, 97):  # not within the table, which says so when the file is opened
+        path.write_bytes(content[:size])
+        expected = until_it_fails(lambda: read(path, EnvSpec))
+        assert until_it_fails(lambda: open_set(path, EnvSpec)) == expected
+        assert expected[0] < 40
+
+
+def test_a_table_of_another_file_is_refused(tmp_path):
+    """Two packed files in one, or a table that says less than there is, give no part of the records in silence."""
+    content = packed(tmp_path, 40).read_bytes()
+    frames = content[-9:-5]
+    for name, other in {
+        "twice": content * 2,
+        "less": content[:-9] + (2).to_bytes(4, "little") + content[-5:],
+        "nothing": content[:-9] + bytes(4) + content[-5:],
+    }.items():
+        path = tmp_path / f"{name}.jsonl.zst"
+        path.write_bytes(other)
+        with pytest.raises(InputError, match=rf"{name}\.jsonl\.zst: found a seek table"):
+            open_set(path, EnvSpec)
+    assert int.from_bytes(frames, "little") == 4
+
+
+def test_lines_of_spaces_are_no_records(tmp_path):
+    """They are passed over however long they are, as `read` does; lines may end as on Windows."""
+    path = written(tmp_path / "envs.jsonl", 3)
+    header, first, second, third = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(header + b"       \n" + first + b"\t \t \r\n" + second[:-1] + b"\r\n" + b" " + third)
+    with open_set(path, EnvSpec) as records:
+        assert list(records) == [*read(path, EnvSpec)] == [spec(0), spec(1), spec(2)]
 
 
 def test_the_command(tmp_path):

@@ -164,7 +164,7 @@ class _PlainLines:
         self._starts, self._ends = array("Q"), array("Q")
         while end < len(data):
             start, end = end, data.find(b"\n", end) + 1 or len(data)
-            if end - start > 2 or data[start:end].strip():
+            if data[start] > 32 or data[start:end].strip():
                 self._starts.append(start)
                 self._ends.append(end)
 
@@ -186,7 +186,7 @@ class _FramedLines:
     def __init__(self, data: mmap.mmap, path: Path) -> None:
         self._data, self._path = data, path
         self._zstandard = _zstandard()
-        self._starts = _table(data) or _walk(data, path)
+        self._starts = _table(data, path) or _walk(data, path)
         self._last: tuple[int, list[bytes]] = -1, []
         self._each = 1
         (self.header,) = first if len(first := self._frame(0)) == 1 else (b"",)
@@ -222,13 +222,14 @@ class _FramedLines:
     def _frame(self, number: int) -> list[bytes]:
         frame = self._data[self._starts[number] : self._starts[number + 1]]
         try:
-            content = self._zstandard.ZstdDecompressor().decompressobj().decompress(frame)
+            decompressor = self._zstandard.ZstdDecompressor().decompressobj()
+            content = decompressor.decompress(frame) + (b"" if decompressor.eof else b"?")
         except self._zstandard.ZstdError as error:
             raise InputError(f"{self._path}: corrupt zstd data in frame {number}: {error}") from error
         return io.BytesIO(content).readlines()  # unlike `splitlines`, at newlines only
 
 
-def _table(data: mmap.mmap) -> array[int] | None:
+def _table(data: mmap.mmap, path: Path) -> array[int] | None:
     """Where each frame begins and the last one ends, from the seek table; None where there is none."""
     if len(data) < 8 + _FOOTER.size:
         return None
@@ -238,11 +239,17 @@ def _table(data: mmap.mmap) -> array[int] | None:
         return None
     table = data[-_FOOTER.size - frames * entry : -_FOOTER.size]
     sizes = (size for size, *_ in struct.iter_unpack("<III" if entry == 12 else "<II", table))
-    return array("Q", itertools.accumulate(sizes, initial=0))
+    starts = array("Q", itertools.accumulate(sizes, initial=0))
+    if not frames or starts[-1] + 8 + len(table) + _FOOTER.size != len(data):
+        raise InputError(
+            f"{path}: found a seek table of {frames} frames that is not of this file; is it two in one? "
+            "`toolfoundry pack` writes one"
+        )
+    return starts
 
 
 def _walk(data: mmap.mmap, path: Path) -> array[int]:
-    """The same from the headers of frames and blocks (RFC 8878); a frame that is cut off is left out."""
+    """The same from the headers of frames and blocks (RFC 8878); one that is cut off ends with the file."""
     starts = array("Q", [0])
     while (position := starts[-1]) < len(data):
         try:
@@ -255,17 +262,13 @@ def _walk(data: mmap.mmap, path: Path) -> array[int]:
             single = about >> 5 & 1
             position += 6 - single + (0, 1, 2, 4)[about & 3] + (single, 2, 4, 8)[about >> 6]
             block = 0
-            while not block & 1:
+            while not block & 1 and position < len(data):
                 block = int.from_bytes(data[position : position + 3], "little")
                 position += 3 + (1 if block >> 1 & 3 == 1 else block >> 3)
-                if position > len(data):
-                    return starts
             position += 4 * (about >> 2 & 1)
         except (struct.error, IndexError):
-            return starts
-        if position > len(data):
-            return starts
-        starts.append(position)
+            position = len(data)
+        starts.append(min(position, len(data)))
     return starts
 
 
