@@ -14,7 +14,7 @@ from lab import Item, cpu_seconds, opened, table_of_arms
 
 from toolfoundry.train.tiny.warmstart import WARM_START
 
-EPISODE = {"mode": "episode", "prompts_per_step": 8}
+EPISODE = {"mode": "episode", "prompts_per_step": 8, "prompts_per_update": 8}
 ARMS = {
     "GRPO": {"algorithm": "grpo"},
     "Dr. GRPO": {"algorithm": "dr-grpo"},
