@@ -19,6 +19,7 @@ exclude_patterns = ["_site", "out"]
 
 myst_heading_anchors = 4  # so that reward.md#frontier is a link, as on GitHub
 myst_links_external_new_tab = False
+smartquotes_action = "qe"  # not "D": --option is no dash
 highlight_language = "none"  # blocks without a language are commands and what they print
 
 html_theme = "furo"

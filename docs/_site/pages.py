@@ -52,8 +52,8 @@ def _command(path: tuple[str, ...], command: Any) -> str:
         rows = [f"| {_names(p, command)} | {_cell(_plain(p.help or ''))} | {_default(p)} |" for p in options]
         parts.append("\n".join(["| option | | default |", "|---|---|---|", *rows]))
     if command.epilog:
-        about, _, example = _plain(command.epilog).partition("Example: ")
-        parts += [about, f"```\n{example}\n```" if example else ""]
+        about, *examples = re.split(r"Examples?: | · (?=toolfoundry )", _plain(command.epilog))
+        parts += [about, "```sh\n" + "\n".join(map(str.strip, examples)) + "\n```" if examples else ""]
     return "\n\n".join(parts)
 
 

@@ -61,9 +61,10 @@ def page() -> str:
     """docs/frameworks.md."""
     ways = "\n".join(f"- **{way.name}**: {way.about}" for way in WAYS)
     rows = "\n".join(f"| {f.title} {_version(f.name)} | {f.machinery} |" for f in FRAMEWORKS if f.name in results())
-    return f"""# Frameworks
+    return f"""# Tested versions
 
-The same set of environments is used in other frameworks, with the same rewards. Each was played with these versions:
+The same set of environments is used in [other frameworks](howto/frameworks.md), with the same rewards. Each was
+played with these versions:
 
 {table("")}
 
