@@ -151,9 +151,11 @@ def check_header(line: bytes, path: Path, kind: type[Record]) -> None:
         found, version = header["toolfoundry"], header["schema_version"]
     except (orjson.JSONDecodeError, KeyError, TypeError, IndexError):
         text = line[:60].decode(errors="replace").strip() or "an empty file"
+        if line and wanted == "environments":
+            expected += "; `toolfoundry import` reads other formats"
         raise RecordError(found=text, expected=expected, file=str(path), line=1) from None
     if found != wanted:
-        raise RecordError(found=f"an artifact of {found!r}", expected=expected, file=str(path), line=1)
+        raise RecordError(found=f"an artifact of {found!r}", expected=f"one of {wanted!r}", file=str(path), line=1)
     if version != SCHEMA_VERSION:
         raise VersionError(
             f"{path}:1: field 'schema_version': found {version!r}, expected {SCHEMA_VERSION}; "

@@ -89,11 +89,15 @@ def test_a_model_that_declines(run, tmp_path):
 
 
 def test_a_specification_without_a_model(run, tmp_path):
-    """Exit code 3, and what is needed."""
+    """Exit code 3, and what is needed; a dry run shows what was read."""
     for file in ("museum.yaml", "railway.json"):
         code, _, errors = run("build", "--tools", EXAMPLES / file, "-o", tmp_path / "e.jsonl")
         assert code == 3
         assert "give --author llm, --model and --base-url" in errors
+        code, shown, errors = run(
+            "build", "--tools", EXAMPLES / file, "--dry-run", "--json", "-o", tmp_path / "e.jsonl"
+        )
+        assert (code, len(json.loads(shown)["tools"]["usable"])) == (0, 10), errors
     assert not list(tmp_path.iterdir())
 
 

@@ -133,7 +133,12 @@ def build(
         float | None, typer.Option(help="Stop before all requests cost more; needs both prices.", rich_help_panel=_LLM)
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Estimate requests, tokens and cost; send nothing.", rich_help_panel=_LLM)
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Estimate requests, tokens and cost; with --tools show what can be used. Sends nothing.",
+            rich_help_panel=_LLM,
+        ),
     ] = False,
     measure: Annotated[
         int, typer.Option(min=0, help="On how many environments false accepts and rejects are measured.")
@@ -219,7 +224,8 @@ def build(
     benchmarks = Benchmarks(exclude) if exclude else None
     session: ProceduralSession | ModelSession | ToolsSession
     if author == "procedural" and tools is not None:
-        session = ToolsSession(tools, seed, count, without_rewriting(chosen.scaling, knobs), at_a_time=jobs)
+        scaling = without_rewriting(chosen.scaling, knobs)
+        session = ToolsSession(tools, seed, count, scaling, at_a_time=jobs, dry_run=dry_run)
         options |= session.options
         if dry_run:
             session.estimate(as_json)

@@ -49,7 +49,7 @@ def without_rewriting(scaling: Scaling, settings: list[str]) -> Scaling:
 class ToolsSession:
     """One build over a file of tools: reads it, and runs its functions if it holds any.
 
-    Raises InputError where no tool can be used, or where there is a specification and no model.
+    Raises InputError where no tool can be used, or where a specification is to be built on and there is no model.
     """
 
     jobs = 1  # processes of ours; the workers of the sandbox are others
@@ -63,6 +63,8 @@ class ToolsSession:
         scaling: Scaling,
         config: LLMConfig | None = None,
         at_a_time: int | None = None,
+        *,
+        dry_run: bool = False,
     ) -> None:
         from toolfoundry.build.own_tools.evidence import Evidence, gather
         from toolfoundry.build.own_tools.reading import read_tools_file
@@ -70,7 +72,7 @@ class ToolsSession:
 
         self.file = read_tools_file(path)
         given = self.file.given
-        if given.kind != "functions" and config is None:
+        if given.kind != "functions" and config is None and not dry_run:
             raise InputError(
                 f"{path} is a specification ({given.kind}): a model writes the questions and the functions that stand "
                 "in for its tools; give --author llm, --model and --base-url"
