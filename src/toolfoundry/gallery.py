@@ -29,7 +29,7 @@ __all__ = ["Section", "build_sections", "draw_graph", "one_of_each", "render_gal
 
 SCENARIOS: tuple[ScenarioKind, ...] = get_args(ScenarioKind)
 _WIDTH, _HEIGHT, _ACROSS, _DOWN = 168, 46, 14, 34  # of a box, and the space between two
-_FITS = 22  # characters of an answer in a box
+_FITS = 20  # characters of an answer in a box
 _MOST_BRIEFS = 200  # until each scenario has come up; a profile that leaves one out has fewer
 
 

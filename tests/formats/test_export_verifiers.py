@@ -53,6 +53,7 @@ def test_the_same_environment_twice_and_none_at_all_are_refused(tmp_path):
         export_verifiers([capital_spec(), capital_spec()], tmp_path / "twice", "twice")
     with pytest.raises(InputError, match="no environment"):
         export_verifiers([], tmp_path / "none", "none")
+    assert not (tmp_path / "none").exists()
 
 
 def test_the_command(tmp_path, run):

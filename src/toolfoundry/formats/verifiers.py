@@ -11,6 +11,7 @@ import keyword
 import re
 from collections.abc import Iterable
 from importlib import resources
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +53,15 @@ def export_verifiers(specs: Iterable[EnvSpec], folder: Path, name: str) -> int:
     whose opening holds calls.
     """
     package = package_name(name)
+    specs = iter(specs)
+    first = next(specs, None)  # a file that cannot be read is an error before there is a folder
+    if first is None:
+        raise InputError("there is no environment to export")
     seen: set[str] = set()
     place = folder / package
     with RecordWriter(place / ENVIRONMENTS, EnvSpec, "overwrite") as writer, (place / TASKS).open("wb") as tasks:
         offset = writer.path.stat().st_size  # of the header
-        for spec in specs:
+        for spec in chain([first], specs):
             if spec.id in seen:
                 raise InputError(f"environment {spec.id}: found it twice, expected distinct environments")
             seen.add(spec.id)
@@ -64,8 +69,6 @@ def export_verifiers(specs: Iterable[EnvSpec], folder: Path, name: str) -> int:
             writer.write_line(line)
             tasks.write(orjson.dumps(_task(spec, offset)) + b"\n")
             offset += len(line) + 1
-    if not seen:
-        raise InputError("there is no environment to export")
     values = {
         "PROJECT": package.replace("_", "-"),
         "PACKAGE": package,
