@@ -17,7 +17,7 @@ from toolfoundry.build.pipeline import Recipe, build_on_cores
 from toolfoundry.check import Assembly, check
 from toolfoundry.cli.main import app
 from toolfoundry.cli.ray import place_of
-from toolfoundry.cluster.commands import places_of
+from toolfoundry.cluster.commands import Place, _begin, places_of
 from toolfoundry.cluster.shards import Finished, Row, Shard, ShardFolder, hash_of, ranges
 from toolfoundry.cluster.work import (
     AuditWork,
@@ -99,6 +99,37 @@ def test_damage_and_other_runs_are_named(tmp_path):
         shards.begin("new", {})
     shards.begin("overwrite", {"size": 2})
     assert not shards.finished(Shard(0, 2))
+
+
+def test_only_shards_are_removed(tmp_path):
+    """A folder in which something else lies loses nothing of it, whatever is begun there."""
+    place = tmp_path / "s"
+    shards = folder(place)
+    shards.write(Finished(Shard(0, 2), ROWS, {}, "here"))
+    for name in ("train.parquet", "part-0.parquet", "0-1.parquet"):
+        (place / name).write_bytes(b"mine")
+    shards.begin("overwrite", {"size": 2})
+    assert sorted(file.name for file in place.glob("*.parquet")) == ["0-1.parquet", "part-0.parquet", "train.parquet"]
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "manifest.json").write_text('{"name": "mine"}')
+    with pytest.raises(OutputError, match=r"manifest\.json is not of shards"):
+        folder(other)
+    assert (other / "manifest.json").read_text() == '{"name": "mine"}'
+
+
+@pytest.mark.parametrize("mode", [None, "resume", "overwrite"])
+def test_shards_of_another_command_are_kept(tmp_path, mode):
+    """An audit that is given the folder of a build does not replace it."""
+    built = BuildWork(Recipe(profile=PROFILES["tiny"], seed=1))
+    place = Place("local", tmp_path / "s", 2)
+    begun, _ = _begin(built, place, "new", items=2, cores=1, most=2)
+    begun.write(Finished(Shard(0, 2), ROWS, {}, "here"))
+    begun.describe(finished=True)
+    (tmp_path / "envs.jsonl").touch()
+    with pytest.raises(InputError, match="has shards of build, expected those of check"):
+        _begin(AuditWork(input_of(tmp_path / "envs.jsonl"), True), place, mode, items=2, cores=1, most=2)
+    assert begun.finished(Shard(0, 2))
 
 
 def test_one_command_at_a_time(tmp_path):

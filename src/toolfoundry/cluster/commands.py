@@ -200,6 +200,8 @@ def _begin(
     about: dict[str, JsonValue] = work.about()
     folder = ShardFolder(place.folder, hash_of(about))
     before = folder.begun_with()
+    if before and before["work"] != about["work"]:
+        raise InputError(f"{folder.path} has shards of {before['work']}, expected those of {about['work']}")
     if mode is None:
         mode = "resume" if before and before["content"] == folder.content else "overwrite"
     if mode == "resume" and before and before["content"] != folder.content:

@@ -18,6 +18,7 @@ import fcntl
 import hashlib
 import importlib
 import os
+import re
 import uuid
 import weakref
 from collections.abc import Iterable, Mapping
@@ -34,6 +35,7 @@ from toolfoundry.store import WriteMode, replace_file
 __all__ = ["Finished", "Row", "Shard", "ShardFolder", "hash_of", "ranges"]
 
 _ENDING = ".parquet"
+_SHARD = re.compile(r"\d{12,}-\d{12,}\.[0-9a-f]{12}\.parquet")  # other files in the folder are somebody else's
 
 
 class Shard(NamedTuple):
@@ -84,10 +86,10 @@ class ShardFolder:
         return ShardFolder, (self.path, self.content, self.version)
 
     def begun_with(self) -> dict[str, JsonValue] | None:
-        """What the manifest says of an earlier run here: its content and size of shards; None where there was none."""
+        """What the manifest says of an earlier run here: kind of work, content, size of shards; None without one."""
         try:
             found = orjson.loads((self.path / "manifest.json").read_bytes())
-            return {"content": found["content"], "size": found["run"]["size"]}
+            return {"work": found["run"].get("work"), "content": found["content"], "size": found["run"]["size"]}
         except (OSError, orjson.JSONDecodeError, KeyError, TypeError):
             return None
 
@@ -98,7 +100,9 @@ class ShardFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._own()
-            there = [*self.path.glob(f"*{_ENDING}")]
+            if (manifest := self.path / "manifest.json").exists() and b'"toolfoundry"' not in manifest.read_bytes():
+                raise OutputError(f"{manifest} is not of shards; give a folder of its own with --shards")
+            there = [file for file in self.path.iterdir() if _SHARD.fullmatch(file.name)]
             if there and mode == "new":
                 raise OutputError(f"{self.path} has shards; --resume goes on with them, --force replaces them")
             if mode == "overwrite":
