@@ -97,3 +97,15 @@ def test_how_it_ended():
 def test_what_is_no_message(message, expected):
     with pytest.raises(RecordError, match=expected):
         read_conversation(SPEC.task, [QUESTION, message])
+
+
+def test_ids_of_no_kind_that_an_id_is():
+    """Results whose ids are lists or objects belong to their calls by their order; what is no message is named."""
+    foreign = [calls(1, 2), reply("x1", "one"), reply("x2", "two")]
+    for place, message in enumerate(foreign):
+        for one in message.get("tool_calls", [message] if place else []):
+            one["id" if not place else "tool_call_id"] = [{"x": 1}]
+    read = read_conversation(SPEC.task, [QUESTION, *foreign])
+    assert [r.content for r in read.turns[0].results] == ["one", "two"]
+    with pytest.raises(RecordError, match=r"messages\.1\.role.*found None"):
+        read_conversation(SPEC.task, [QUESTION, "text"])

@@ -42,7 +42,7 @@ def read_conversation(
     spoken: list[tuple[Message, list[Any], list[Mapping[str, Any]], list[str]]] = []
     calls = 0
     for index, raw in enumerate(messages):
-        role = raw.get("role")
+        role = raw.get("role") if isinstance(raw, Mapping) else None  # pyright: ignore[reportUnnecessaryIsInstance]
         if role not in ("system", "user", "assistant", "tool"):
             expected = "system, user, assistant or tool"
             raise RecordError(field=f"messages.{index}.role", found=repr(role), expected=expected)
@@ -60,7 +60,7 @@ def read_conversation(
         elif not spoken:
             prompt.append(Message(role=role, content=said.content))
         elif role == "tool":
-            spoken[-1][2].append({"id": raw.get("tool_call_id"), "text": said.content})
+            spoken[-1][2].append({"id": _known(raw.get("tool_call_id")), "text": said.content})
         else:
             spoken[-1][3].append(said.content)
     turns = [
@@ -101,7 +101,12 @@ def _results(
 
 
 def _id(call: Any) -> Any:
-    return call.get("id") if isinstance(call, Mapping) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    return _known(call.get("id")) if isinstance(call, Mapping) else None  # pyright: ignore[reportUnknownMemberType]
+
+
+def _known(given: Any) -> Any:
+    """An id, None where it is of a kind that none is."""
+    return given if isinstance(given, str | int) else None
 
 
 def _cut(said: Message) -> Message:
