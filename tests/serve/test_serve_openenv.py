@@ -219,8 +219,13 @@ def test_each_reset_chooses_tools(server):
         ({"index": -1}, "index: found -1"),
         ({"task_id": SPECS[0].id, "index": 1}, "is task 0 of 'train', and another was named too"),
         ({"idx": 1}, "reset: found 'idx', expected task_id, split, index, seed or episode_id"),
+        ({"task_id": ["a"]}, "task_id: found "),
+        ({"split": 5}, "split: found '5', expected text"),
+        ({"index": "0"}, "index: found '0', expected a number"),
+        ({"index": True}, "index: found 'True', expected a number"),
+        ({"seed": 1.5}, "seed: found '1.5', expected a number"),
     ],
-    ids=["id", "split", "index", "negative", "two", "unknown"],
+    ids=["id", "split", "index", "negative", "two", "unknown", "list", "no text", "text", "flag", "fraction"],
 )
 def test_a_reset_that_names_no_task(server, which, said):
     """It says what was found and what was expected; the session goes on."""
@@ -401,6 +406,47 @@ def test_steps_out_of_season(capital):
             assert status == 400
 
     asyncio.run(play())
+
+
+def test_what_cannot_be_sent_back_takes_no_turn_away(capital):
+    """A call whose name or id holds half a character, or an id that is no text: the turn is graded and answered."""
+
+    async def play():
+        async with serving(capital, CannedExecutor(TABLE)) as url, GenericEnvClient(base_url=url) as client:
+            await client.reset()
+            told = await client.step({"type": "call_tool", "tool_name": "\ud800"})
+            assert (told.observation["tool_name"], told.metadata["turn"]) == ("\ufffd", 0)
+            for turn, name in enumerate(["\ud800", 5, [["x"]], None], start=1):
+                said = says(call("author_of", "Tides"))
+                said["message"]["tool_calls"][0]["id"] = name
+                step = await client.step(said)
+                assert step.metadata["turn"] == turn
+                [reply] = step.observation["messages"]
+                assert reply["tool_call_id"] == ("\ufffd" if name == "\ud800" else f"call_{turn}")
+
+    asyncio.run(play())
+
+
+def test_pages_of_others_are_refused(capital):
+    """A page in a browser reaches it neither by a request nor, what browsers let every page do, by a WebSocket."""
+    import websockets
+
+    async def ask():
+        async with serving(capital, CannedExecutor(TABLE)) as url:
+            address = url.replace("http", "ws") + "/ws"
+            for origin in ("http://evil.example", "null", "http://[", "http://localhost.evil.example:8000"):
+                with pytest.raises(websockets.InvalidStatus, match="403"):
+                    await websockets.connect(address, origin=origin)
+                assert (await asyncio.to_thread(fetch, f"{url}/health", Origin=origin))[0] == 403
+            for host in ("evil.example", "127.0.0.1.evil.example", "[", ""):
+                assert (await asyncio.to_thread(fetch, f"{url}/health", Host=host))[0] == 400
+            for own in (url, "http://localhost:3000"):
+                async with websockets.connect(address, origin=own) as socket:
+                    await socket.send('{"type": "reset", "data": {}}')
+                    assert json.loads(await socket.recv())["type"] == "observation"
+                assert (await asyncio.to_thread(fetch, f"{url}/health", Origin=own))[0] == 200
+
+    asyncio.run(ask())
 
 
 def test_an_oversized_message_ends_only_its_own_session(capital):

@@ -17,6 +17,7 @@ schema: MCP would have it describe structured content, and our results are text.
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import socket
 from collections.abc import AsyncIterator
 from typing import Any
@@ -229,10 +230,11 @@ def http_server(
     from starlette.applications import Starlette
     from starlette.routing import Route
 
-    hosts = {host, "127.0.0.1", "localhost", "[::1]"} if is_loopback(bound) else {host}
+    own = f"[{host}]" if ":" in host else host
+    hosts = {own, "127.0.0.1", "localhost", "[::1]"} if is_loopback(bound) else {own}
     names = [form for name in sorted(hosts) for form in (name, f"{name}:*")]
     security = TransportSecuritySettings(
-        enable_dns_rebinding_protection=host not in ("0.0.0.0", "::"),
+        enable_dns_rebinding_protection=not ipaddress.ip_address(bound.getsockname()[0]).is_unspecified,
         allowed_hosts=names,
         allowed_origins=[f"http://{name}" for name in names],
     )

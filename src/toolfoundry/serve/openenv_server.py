@@ -23,11 +23,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, TypeAdapter
 
 from toolfoundry import __version__
-from toolfoundry.chat.markup import dump
+from toolfoundry.chat.markup import dump, well_formed
 from toolfoundry.environment import Executor, opening
 from toolfoundry.episode import Episode
 from toolfoundry.errors import FoundryError, InputError, MissingExtra
@@ -150,6 +151,8 @@ class ToolFoundryEnvironment(Environment):
         """
         if unknown:
             raise InputError(f"reset: found {min(unknown)!r}, expected task_id, split, index, seed or episode_id")
+        _require(int, seed=seed, index=index)
+        _require(str, split=split, task_id=task_id, episode_id=episode_id)
         async with self._turn:
             self._check_open()
             spec = self._tasks.choose(split, index, task_id, seed)
@@ -247,7 +250,9 @@ class ToolFoundryEnvironment(Environment):
         if action.finish_reason == "length" and not any(fault.kind == "unfinished" for fault in faults):
             faults += (Fault(kind="unfinished"),)
         ids = [call.get("id") if isinstance(call, dict) else None for call in raw.get("tool_calls") or ()]
-        return said.model_copy(update={"faults": faults}), ids
+        # What cannot be sent back must not be found out when the turn has been taken.
+        sent = [well_formed(name) if isinstance(name, str) else None for name in ids]
+        return said.model_copy(update={"faults": faults}), sent
 
     def _listed(self) -> list[Tool]:
         """The tools of the episode; before the first reset there are none."""
@@ -300,12 +305,19 @@ class ToolFoundryEnvironment(Environment):
         return [self.get_task(split, place) for place in places]
 
 
+def _require(kind: type, **given: Any) -> None:
+    """Raises InputError for a value of another type than this, or None."""
+    for name, value in given.items():
+        if value is not None and type(value) is not kind:
+            raise InputError(f"{name}: found {str(value)[:80]!r}, expected {'a number' if kind is int else 'text'}")
+
+
 def _called(name: str, result: ToolResult, outcome: dict[str, Any]) -> CallToolObservation:
     error = None
     if result.error is not None:
         kind = result.error.partition(":")[0]
         error = ToolError(error_type=_KINDS.get(kind, ToolErrorType.EXECUTION_ERROR), message=result.error)
-    return CallToolObservation(tool_name=name, result=result.text, error=error, **outcome)
+    return CallToolObservation(tool_name=well_formed(name), result=result.text, error=error, **outcome)
 
 
 def _route(environment: ToolFoundryEnvironment, tool: Any) -> SimpleNamespace:
@@ -371,16 +383,42 @@ async def _explain(_: Any, error: Exception) -> Any:
 def http_server(app: Any, bound: socket.socket, *, host: str = "127.0.0.1") -> Any:
     """The server of an application at a listening socket; `await it.serve([bound])` runs it until a signal.
 
-    Where only this machine reaches it, it answers to the names of loopback and to `host` alone: a page in a browser
-    whose name was made to point here (DNS rebinding) has another.
+    Where only this machine reaches it, it answers to the names of loopback and to `host` alone, and not to a page in a
+    browser that comes from elsewhere: such a page may be called by a name that was made to point here (DNS rebinding),
+    or open a WebSocket, which browsers let every page do.
     """
     import uvicorn
-    from starlette.middleware.trustedhost import TrustedHostMiddleware
 
     if is_loopback(bound):
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]", "::1", host])
+        app.add_middleware(_LocalOnly, names=frozenset({"127.0.0.1", "localhost", "::1", host.lower()}))
     # Without uvicorn's own logging, which writes to standard output; what is wrong still goes to standard error.
     return uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=2))
+
+
+class _LocalOnly:
+    """Refuses what asks for another host than these names, or comes from a page of another (ASGI)."""
+
+    def __init__(self, app: Any, names: frozenset[str]) -> None:
+        self._app, self._names = app, names
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        from starlette.responses import PlainTextResponse
+
+        if scope["type"] in ("http", "websocket"):
+            headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+            if _name_in(f"//{headers.get(b'host', '')}") not in self._names:
+                return await PlainTextResponse("Invalid host header", 400)(scope, receive, send)
+            if b"origin" in headers and _name_in(headers[b"origin"]) not in self._names:
+                return await PlainTextResponse("Invalid origin", 403)(scope, receive, send)
+        return await self._app(scope, receive, send)
+
+
+def _name_in(address: str) -> str | None:
+    """The host that an address names, in lower case and without port or brackets."""
+    try:
+        return urlsplit(address).hostname
+    except ValueError:
+        return None
 
 
 def run(app: Any, arguments: Sequence[str] | None = None) -> None:
