@@ -212,13 +212,14 @@ def rollout(
 
 def _show_played(output: Path, summary: Sequence[Summary], as_json: bool, problems: Problems) -> None:
     """Prints how it went. Raises EndpointError where not one rollout could be scored."""
+    count = sum(item.overall.n for item in summary)
+    all_failed = count > 0 and sum(item.overall.unscored for item in summary) == count
     if as_json:
         print_json([item.model_dump(mode="json") for item in summary])
-    else:
+    elif not all_failed:  # else a table of dashes, and the reason twice
         print_summaries(summary)
-    count = sum(item.overall.n for item in summary)
     done_line(f"{count} trajectories written to {output}", problems)
-    if count and sum(item.overall.unscored for item in summary) == count:
+    if all_failed:
         raise EndpointError(f"every rollout failed: {next(cause for item in summary for cause in item.errors)}")
 
 
