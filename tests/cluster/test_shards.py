@@ -252,6 +252,16 @@ def test_a_node_that_sees_another_file_says_so(tmp_path, envs):
         known.open(EnvSpec)
 
 
+def test_a_node_that_sees_another_file_of_that_size_says_so(tmp_path):
+    """Not only the size is compared: a byte that differs, wherever it is in a small file, is found."""
+    path = tmp_path / "envs.jsonl"
+    path.write_bytes(b"a" * 100_000)
+    known = input_of(path)
+    path.write_bytes(b"a" * 60_000 + b"b" + b"a" * 39_999)
+    with pytest.raises(InputError, match="other content here, expected the same on every node"):
+        known.open(EnvSpec)
+
+
 def test_what_does_not_decide_the_content_is_not_in_its_hash(envs):
     """Another address or patience goes on with the same shards; another seed does not."""
     work = play_work(envs)

@@ -109,3 +109,14 @@ def test_ids_of_no_kind_that_an_id_is():
     assert [r.content for r in read.turns[0].results] == ["one", "two"]
     with pytest.raises(RecordError, match=r"messages\.1\.role.*found None"):
         read_conversation(SPEC.task, [QUESTION, "text"])
+
+
+def test_a_call_in_the_thinking_spoils_the_answer():
+    """As in an episode of ours: whoever calls while thinking gives no final answer with that message."""
+    right = {"role": "assistant", "content": "<answer>Velden</answer>"}
+    messages = [QUESTION, calls(1), reply("x1", '{"capital": "Velden"}')]
+    plain = read_conversation(SPEC.task, [*messages, right | {"reasoning_content": "Velden, then."}])
+    inside = read_conversation(SPEC.task, [*messages, right | {"reasoning_content": '<tool_call>{"name": "x"'}])
+    assert score_trajectory(plain).answer_right is True
+    assert (score_trajectory(inside).answer_right, inside.stop) == (False, "answered")
+    assert [fault.kind for fault in inside.turns[-1].completion.message.faults] == ["call_in_thinking"]

@@ -16,7 +16,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from toolfoundry import __version__
 from toolfoundry.cluster.shards import Finished, Row, Shard, ShardFolder
@@ -166,7 +166,16 @@ def _on_nodes(work: Work, folder: ShardFolder, shards: list[Shard], redo: set[Sh
 # --- on a node -------------------------------------------------------------------------------------------------------
 
 
-_opened: dict[str, tuple[contextlib.ExitStack, DoShard]] = {}  # what this process keeps from shard to shard
+class _Opened(NamedTuple):
+    """What this process keeps from shard to shard."""
+
+    work: Work
+    content: str
+    stack: contextlib.ExitStack
+    do: DoShard
+
+
+_opened: _Opened | None = None
 
 
 def _do(batch: Any, work: Work, folder: ShardFolder) -> Any:
@@ -201,15 +210,15 @@ def _do_one(shard: Shard, work: Work, folder: ShardFolder, node: str, *, replace
 
 
 def _open(work: Work, folder: ShardFolder) -> DoShard:
+    global _opened
     if folder.version != __version__:
         raise InputError(f"found ToolFoundry {__version__}, expected {folder.version} as where the command was typed")
-    if folder.content not in _opened:
-        for stack, _ in _opened.values():
-            stack.close()
-        _opened.clear()
+    if _opened is None or (_opened.work, _opened.content) != (work, folder.content):
+        if _opened is not None:
+            _opened.stack.close()
         stack = contextlib.ExitStack()
-        _opened[folder.content] = stack, stack.enter_context(work.open())
-    return _opened[folder.content][1]
+        _opened = _Opened(work, folder.content, stack, stack.enter_context(work.open()))
+    return _opened.do
 
 
 def _node() -> str:

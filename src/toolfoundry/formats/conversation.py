@@ -118,4 +118,5 @@ def _stop(turns: Sequence[Turn]) -> StopReason:
     if not turns:
         return "error"
     last = turns[-1].completion.message
-    return "max_turns" if last.tool_calls else "length" if last.faults else "answered"
+    cut_off = any(fault.kind == "unfinished" for fault in last.faults)
+    return "max_turns" if last.tool_calls else "length" if cut_off else "answered"

@@ -113,6 +113,8 @@ def export_huggingface(
             for row in (first, *rows):
                 writer.write(row)
                 counts["conversations"] += 1
+    else:
+        (folder / "conversations" / f"{split}.parquet").unlink(missing_ok=True)  # of an export before this one
     text = _header(card, counts, split) + _text(card, specs, counts, split)
     replace_file(folder / "README.md", text.encode())
     return counts

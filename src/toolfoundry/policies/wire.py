@@ -100,14 +100,12 @@ def read_reply(body: bytes, *, first_id: int, parse_text: bool) -> Completion:
     if reason in ("abort", "error"):
         raise BadReply(f"found finish_reason {reason!r}")
     said = read_said(message, first_id=first_id)
-    content, thinking, calls = said.content, said.thinking, said.tool_calls
-    faults: tuple[Fault, ...] = ()
+    content, thinking, calls, faults = said.content, said.thinking, said.tool_calls, said.faults
     if parse_text and not calls:
         read = chat_format("qwen3").parse(content, finished=reason != "length", first_id=first_id)
-        content, calls, faults = read.content, read.tool_calls, read.faults
-        thinking = thinking or read.thinking
-    if begins_call(thinking) and not any(fault.kind == "call_in_thinking" for fault in faults):
-        faults = (Fault(kind="call_in_thinking"), *faults)
+        content, calls, thinking = read.content, read.tool_calls, thinking or read.thinking
+        known = {fault.kind for fault in faults}
+        faults += tuple(fault for fault in read.faults if fault.kind not in known)
     if reason in ("length", "content_filter") and not any(fault.kind == "unfinished" for fault in faults):
         detail = "the token limit was reached" if reason == "length" else "the server's content filter stopped it"
         faults += (Fault(kind="unfinished", detail=detail),)
@@ -118,17 +116,22 @@ def read_reply(body: bytes, *, first_id: int, parse_text: bool) -> Completion:
 
 
 def read_said(message: Any, *, first_id: int) -> Message:
-    """What an assistant's message in OpenAI's form says and calls. Raises BadReply where it is none."""
+    """What an assistant's message in OpenAI's form says and calls, with its fault if it calls while it thinks.
+
+    Raises BadReply where it is none.
+    """
     items: Any = _get(message, "tool_calls") or []
     if not isinstance(items, list):
         raise BadReply("found tool_calls that are no array")
+    thinking = _text(_get(message, "reasoning_content")) or _text(_get(message, "reasoning"))
     return Message(
         role="assistant",
         content=_text(_get(message, "content")) or _text(_get(message, "refusal")),
-        thinking=_text(_get(message, "reasoning_content")) or _text(_get(message, "reasoning")),
+        thinking=thinking,
         tool_calls=tuple(
             _call(item, f"call_{first_id + index}") for index, item in enumerate(cast("list[Any]", items))
         ),
+        faults=(Fault(kind="call_in_thinking"),) if begins_call(thinking) else (),
     )
 
 
