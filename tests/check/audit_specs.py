@@ -249,6 +249,10 @@ SPOILED: dict[str, tuple[Callable[[], EnvSpec], set[str]]] = {
         lambda: with_tool("river_length", NOISE),
         {"clock-or-randomness", "nondeterministic"},
     ),
+    "an address in memory": (
+        lambda: with_tool("river_length", RIVER.replace('"unit": unit}', '"unit": unit, "serial": id(object())}')),
+        {"clock-or-randomness"},
+    ),
     "a foreign module": (
         lambda: with_tool("river_length", RIVER.replace("    lengths", "    import numpy\n    lengths")),
         {"forbidden-import", "call-fails", "effect-not-found"},

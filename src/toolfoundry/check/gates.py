@@ -67,7 +67,7 @@ _GATES = (
         "`exec` inside a function makes module-level imports, constants and helpers invisible: NameError."),
     _defect("top-level-effects", "tool", "Statements at module level that do something",
         "Prints and example calls run before every call."),
-    _defect("clock-or-randomness", "tool", "Reads the clock or draws random numbers",
+    _defect("clock-or-randomness", "tool", "Reads the clock, draws random numbers or uses addresses",
         "The same call can give another result tomorrow."),
     _defect("forbidden-import", "tool", "Imports a module that tools cannot have",
         "The sandbox refuses it."),

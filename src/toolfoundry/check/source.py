@@ -47,7 +47,7 @@ _DANGEROUS_PATHS = frozenset(
     """.split()
 )
 # A source without any of these words uses none of the names: most sources need not be looked through.
-_MAY_READ_CLOCK = frozenset({"random", "secrets", "strftime", *(path.rpartition(".")[2] for path in _CLOCK)})
+_MAY_READ_CLOCK = frozenset({"random", "secrets", "strftime", "id", *(path.rpartition(".")[2] for path in _CLOCK)})
 _MAY_BE_DANGEROUS = frozenset(_DANGEROUS | {path.partition(".")[0] for path in _DANGEROUS_PATHS})
 
 
@@ -159,10 +159,14 @@ class Source:
         return frozenset(words)
 
     def clock_reads(self) -> list[str]:
-        """Calls that read the clock or draw random numbers, as dotted names; what is given a seed is left out."""
+        """Calls that read the clock, draw random numbers or give addresses, as dotted names.
+
+        What is given a seed is left out. Addresses are alike in the workers of one sandbox, so no probe finds them.
+        """
         if self._words.isdisjoint(_MAY_READ_CLOCK):
             return []
         used = list(self._uses())
+        own = bound_names(self.nodes) | {p.name for p in self.parameters}
         if any(name == "random.seed" and arguments for name, arguments in used):
             used = [(name, arguments) for name, arguments in used if not name.startswith("random.")]
         found = dict.fromkeys(
@@ -172,6 +176,7 @@ class Source:
                 name in _CLOCK
                 or name.startswith(("random.", "secrets."))
                 or (name == "time.strftime" and arguments < 2)
+                or (name == "id" and name not in own)
             )
             and not (name in _WITH_ARGUMENTS and arguments)
         )
