@@ -40,7 +40,7 @@ def main() -> None:
         start = lab.warm_start(WARM_START.model_copy(update={"seed": seed}))
         score("warm start", start)
         for name, settings in ARMS.items():
-            run = lab.reinforce(name.replace(" ", "-"), start, seed=seed, **settings)
+            run = lab.reinforce(name, start, seed=seed, **settings)
             score(name, run / "final")
     rows = [
         [name, spread([one["loss"] for one in scores]), spread([one["exact"] for one in scores])]

@@ -33,7 +33,14 @@ from toolfoundry.reward import score_trajectory
 from toolfoundry.sandbox import Sandbox
 from toolfoundry.train.config import TrainConfig, load_preset
 from toolfoundry.train.run import Progress, evaluate, load_start, table_of, train
-from toolfoundry.train.tiny.warmstart import WarmStart, build_set, imitate_demonstrations, show, tiny_profile
+from toolfoundry.train.tiny.warmstart import (
+    WARM_START,
+    WarmStart,
+    build_set,
+    imitate_demonstrations,
+    show,
+    tiny_profile,
+)
 from toolfoundry.types import EnvSpec, ScenarioKind
 
 SCENARIOS: tuple[ScenarioKind, ...] = ("single_hop", "parallel_single_hop", "multi_hop", "parallel_multi_hop")
@@ -121,15 +128,16 @@ class Lab:
     def reinforce(
         self, label: str, start: Path, *, seed: int, specs: Sequence[EnvSpec] | None = None, **settings: Any
     ) -> Path:
-        """The folder of a run from a start, by the preset `tiny` with these settings."""
+        """The folder of a run from a start, by the preset `tiny` with these settings; `label` is for people."""
         config = load_preset("tiny", **{"model": str(start), "seed": seed, "max_steps": self.rl_steps, **settings})
         chosen = list(specs) if specs is not None else self.environments(self.train_environments, 1000 + seed)
-        name = f"{label}-{seed}-{key_of(config.model_dump(mode='json'), [spec.id for spec in chosen])}"
-        folder = self.folder / "runs" / name
-        with self._once(folder):
+        key, runs = key_of(config.model_dump(mode="json"), [spec.id for spec in chosen]), self.folder / "runs"
+        with self._once(runs / key):
+            known = next(runs.glob(f"*-{key}"), None)  # whatever another experiment called it
+            folder = known or runs / f"{label.replace(', ', '-').replace(' ', '-')}-{seed}-{key}"
             if not (folder / "final").exists():
-                say(f"run {name}")
-                train(config, chosen, folder, resume=(folder / "run.json").exists(), progress=_progress(name))
+                say(f"run {folder.name}")
+                train(config, chosen, folder, resume=(folder / "run.json").exists(), progress=_progress(folder.name))
         return folder
 
     # --- measurements -------------------------------------------------------------------------------------------------
@@ -183,6 +191,20 @@ class Lab:
         with (path.parent / f".{path.name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+def compare_arms(lab: Lab, seeds: Sequence[int], arms: Mapping[str, Mapping[str, Any]]) -> None:
+    """Trains by the settings of each arm from the packaged recipe's warm start, for each seed, and prints the table."""
+    results: dict[str, list[dict[str, list[Item]]]] = {"warm start": []}
+    seconds: dict[str, list[float]] = {}
+    for seed in seeds:
+        start = lab.warm_start(WARM_START.model_copy(update={"seed": seed}))
+        results["warm start"].append(lab.measure(start))
+        for name, settings in arms.items():
+            run = lab.reinforce(name, start, seed=seed, **settings)
+            results.setdefault(name, []).append(lab.measure(run / "final"))
+            seconds.setdefault(name, []).append(cpu_seconds(run))
+    table_of_arms(results, seconds)
 
 
 def opened(

@@ -53,7 +53,7 @@ def main() -> None:
         began = cpu_seconds(start.parent)
         measure("warm start", start, began)
         for name in [arm for arm in ARMS if arm in arms]:
-            run = lab.reinforce(name.replace(" ", "-"), start, seed=seed, **ARMS[name])
+            run = lab.reinforce(name, start, seed=seed, **ARMS[name])
             measure(name, run / "final", cpu_seconds(run))
         if "SFT continued" in arms:
             spent = cpu_seconds(lab.reinforce("GRPO", start, seed=seed, **ARMS["GRPO"]))

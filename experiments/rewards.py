@@ -10,22 +10,14 @@ precision, as released) and with `frontier`; all measured in the same strict way
 
 from __future__ import annotations
 
-from lab import Item, opened, table_of_arms
+from lab import compare_arms, opened
 
-from toolfoundry.train.tiny.warmstart import WARM_START
 from toolfoundry.types import PRESETS
 
 
 def main() -> None:
     lab, seeds = opened(__doc__)
-    results: dict[str, list[dict[str, list[Item]]]] = {}
-    for seed in seeds:
-        start = lab.warm_start(WARM_START.model_copy(update={"seed": seed}))
-        results.setdefault("warm start", []).append(lab.measure(start))
-        for reward in PRESETS:
-            run = lab.reinforce("GRPO" if reward == "frontier" else reward, start, seed=seed, reward=reward)
-            results.setdefault(reward, []).append(lab.measure(run / "final"))
-    table_of_arms(results)
+    compare_arms(lab, seeds, {reward: {"reward": reward} for reward in PRESETS})
 
 
 if __name__ == "__main__":
