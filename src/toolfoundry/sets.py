@@ -223,7 +223,9 @@ class _FramedLines:
         frame = self._data[self._starts[number] : self._starts[number + 1]]
         try:
             decompressor = self._zstandard.ZstdDecompressor().decompressobj()
-            content = decompressor.decompress(frame) + (b"" if decompressor.eof else b"?")
+            content = decompressor.decompress(frame)
+            if not decompressor.eof:  # cut off: no record may come of it, even if a whole line does
+                content += b"?"
         except self._zstandard.ZstdError as error:
             raise InputError(f"{self._path}: corrupt zstd data in frame {number}: {error}") from error
         return io.BytesIO(content).readlines()  # unlike `splitlines`, at newlines only

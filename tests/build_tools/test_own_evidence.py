@@ -87,7 +87,7 @@ def hidden_chance(x: int) -> float:
 
 def an_address(x: int) -> int:
     """Tell where something lies in memory."""
-    return id(object()) + x
+    return hash(object()) + x
 
 
 def spins(x: int) -> int:

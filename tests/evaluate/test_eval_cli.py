@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -180,7 +181,7 @@ def test_an_endpoint_that_dies_half_way(run, tmp_path):
     with serve(dying) as base_url:
         code, _, err = run("evaluate", *endpoint(base_url), *command, "-o", tmp_path / "broken")
     assert code == 5
-    assert "10 attempts in a row failed (EndpointError: model 'm'" in err
+    assert re.search(r"1[01] attempts in a row failed \(EndpointError: model 'm'", err)  # two may end at the same time
     kept = [attempt for attempt in read(tmp_path / "broken/own.jsonl", Attempt) if attempt.scores]
     assert 10 <= len(kept) < 30
     assert not (tmp_path / "broken/results.json").exists()  # no table of a part that nobody chose

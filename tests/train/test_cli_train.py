@@ -250,7 +250,7 @@ def test_bad_environments(grpo, at, run, finished, tmp_path):
     for envs, named in (
         (tmp_path / "empty.jsonl", "empty.jsonl: has no environments"),
         (tmp_path / "absent.jsonl", "absent.jsonl"),
-        (finished / "rounds" / "000.jsonl", "expected a header line"),
+        (finished / "rounds" / "000.jsonl", "found an artifact of 'trajectories'"),
         (tmp_path / "cut.jsonl", "cut.jsonl:9: found a truncated last line"),
     ):
         code, _, err = grpo("-o", tmp_path / "run", envs=envs)
