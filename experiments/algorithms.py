@@ -1,6 +1,6 @@
 """Algorithms and modes, from the same warm starts and with the same number of steps.
 
-    python experiments/algorithms.py [--seeds 0 1 2] [--rl-steps N] [--out experiments/out]
+    python experiments/algorithms.py [--seeds 0 1 2] [--arms NAME ...] [--rl-steps N] [--out experiments/out]
 
 GRPO, Dr. GRPO, REINFORCE++ and REINFORCE++-baseline on prefixes; GRPO and REINFORCE++-baseline on whole episodes, with
 and without turn rewards; dynamic sampling and pass rates. SFT of the same compute is in `learning.py`.
@@ -9,6 +9,8 @@ and without turn rewards; dynamic sampling and pass rates. SFT of the same compu
 # pyright: basic
 
 from __future__ import annotations
+
+import argparse
 
 from lab import compare_arms, opened
 
@@ -27,8 +29,10 @@ ARMS = {
 
 
 def main() -> None:
-    lab, seeds = opened(__doc__)
-    compare_arms(lab, seeds, ARMS)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--arms", nargs="*", choices=ARMS, default=list(ARMS))
+    lab, seeds = opened(__doc__, parser)
+    compare_arms(lab, seeds, {name: ARMS[name] for name in parser.parse_args().arms})
 
 
 if __name__ == "__main__":
