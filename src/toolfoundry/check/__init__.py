@@ -133,8 +133,11 @@ def check_on_cores(
 
 
 def processes_for(environments: int) -> int:
-    """As many as there are cores, unless the set is so small that starting them would take longer than its audit."""
-    return min(os.cpu_count() or 1, max(1, environments // _WORTH_A_PROCESS))
+    """One for every two cores, unless the set is so small that starting them would take longer than its audit.
+
+    Tools take as long in their workers as the audit takes here: with two cores, a second process gains nothing.
+    """
+    return max(1, min((os.cpu_count() or 1) // 2, environments // _WORTH_A_PROCESS))
 
 
 class _Auditing(NamedTuple):

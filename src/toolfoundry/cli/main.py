@@ -370,7 +370,7 @@ def check(
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write the report as one page.")] = None,
     panel: Annotated[bool, typer.Option(help="Let the scripted policies play.")] = True,
     strict: Annotated[bool, typer.Option(help="Exit with 1 if there is a defect.")] = False,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Processes. (Default: all cores, for large sets.)")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes. (Default: one for two cores.)")] = None,
     ray: Ray = None,
     shards: Shards = None,
     shard_size: ShardSize = None,
