@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lab import markdown, opened, spread
+from lab import Item, markdown, opened, spread, table_of_arms
 
 from toolfoundry.chat import chat_format
 from toolfoundry.policies.transformers import TransformersSampler, load_policy
@@ -29,12 +29,14 @@ ARMS = {
 def main() -> None:
     lab, seeds = opened(__doc__)
     found: dict[str, list[dict[str, float]]] = {}
+    results: dict[str, list[dict[str, list[Item]]]] = {}
 
     def score(name: str, model: Path) -> None:
         policy = load_policy(str(model), chat="hermes", device="cpu")
         sampler = TransformersSampler(policy.model, policy.codec.end_ids)
         dialect = Dialect(chat_format("hermes"), policy.codec)
         found.setdefault(name, []).append(plain_scores(policy.model, sampler, dialect))
+        results.setdefault(name, []).append(lab.measure(model))
 
     for seed in seeds:
         start = lab.warm_start(WARM_START.model_copy(update={"seed": seed}))
@@ -47,6 +49,7 @@ def main() -> None:
         for name, scores in found.items()
     ]
     print(markdown(["policy", "loss of sentences, nats a token", "names repeated without fault"], rows))
+    table_of_arms(results)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from toolfoundry.processes import over_cores
 from toolfoundry.sandbox import Sandbox
 from toolfoundry.types import Record
 
-__all__ = ["Built", "OnProgress", "Recipe", "build_on_cores", "build_shard", "build_with", "drafts", "take"]
+__all__ = ["Building", "Built", "OnProgress", "Recipe", "build_on_cores", "build_with", "drafts", "take"]
 
 T = TypeVar("T")
 Given = Brief | Draft
@@ -84,7 +84,7 @@ def build_on_cores(
     The number of processes, `jobs`, does not change what is built.
     """
     shards = _in_shards(given, recipe.shard)
-    return take(over_cores(_Building(recipe), shards, jobs), ledger, count=count, on_progress=on_progress)
+    return take(over_cores(Building(recipe), shards, jobs), ledger, count=count, on_progress=on_progress)
 
 
 def take(
@@ -118,8 +118,8 @@ def _in_shards(given: Iterable[Given], size: int) -> Iterator[list[Given]]:
         yield shard
 
 
-class _Building(NamedTuple):
-    """What a build process does; it has the author and the sandbox from shard to shard."""
+class Building(NamedTuple):
+    """What a process does with shards of a build; it has the author and the sandbox from one to the next."""
 
     recipe: Recipe
 
@@ -127,10 +127,10 @@ class _Building(NamedTuple):
     def open(self) -> Generator[Callable[[Sequence[Given]], Built]]:
         author, scaling = self.recipe.author(), self.recipe.profile.scaling
         with Sandbox() as sandbox:
-            yield lambda shard: build_shard(shard, author, scaling, sandbox)
+            yield lambda shard: _build_shard(shard, author, scaling, sandbox)
 
 
-def build_shard(given: Sequence[Given], author: Author, scaling: Scaling, sandbox: Sandbox) -> Built:
+def _build_shard(given: Sequence[Given], author: Author, scaling: Scaling, sandbox: Sandbox) -> Built:
     """What became of items that share workers; how they are divided into shards does not change what is built."""
     watch = Stopwatch()
     with _rare_collections():

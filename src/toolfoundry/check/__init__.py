@@ -46,13 +46,13 @@ from toolfoundry.types import EnvSpec
 __all__ = [
     "GATES",
     "Assembly",
+    "Auditing",
     "EnvironmentReport",
     "Finding",
     "Gate",
     "GateReport",
     "QualityReport",
     "Statistics",
-    "audits",
     "check",
     "check_on_cores",
     "print_report",
@@ -98,7 +98,7 @@ async def _check(
     on_progress: Callable[[int], None] | None,
 ) -> QualityReport:
     assembly = Assembly(max_findings)
-    async for spec, found in audits(specs, sandbox, panel=panel, concurrency=concurrency):
+    async for spec, found in _audits(specs, sandbox, panel, concurrency):
         assembly.enter(spec, found)
         if on_progress is not None:
             on_progress(1)
@@ -123,7 +123,7 @@ def check_on_cores(
             waiting.append(shard)
             yield shard
 
-    with contextlib.closing(over_cores(_Auditing(panel), shards(), jobs)) as results:
+    with contextlib.closing(over_cores(Auditing(panel), shards(), jobs)) as results:
         for found in results:
             for spec, one in zip(waiting.popleft(), found, strict=True):
                 assembly.enter(spec, one)
@@ -140,8 +140,8 @@ def processes_for(environments: int) -> int:
     return max(1, min((os.cpu_count() or 1) // 2, environments // _WORTH_A_PROCESS))
 
 
-class _Auditing(NamedTuple):
-    """What a process does with a shard of environments."""
+class Auditing(NamedTuple):
+    """What a process does with shards of a set: the audits of their environments, in order."""
 
     panel: bool
 
@@ -150,7 +150,7 @@ class _Auditing(NamedTuple):
         with Sandbox() as sandbox:
 
             async def all_of(shard: Sequence[EnvSpec]) -> list[Audit]:
-                return [found async for _, found in audits(shard, sandbox, panel=self.panel)]
+                return [found async for _, found in _audits(shard, sandbox, self.panel)]
 
             yield lambda shard: asyncio.run(all_of(shard))
 
@@ -193,8 +193,8 @@ class Assembly:
         )
 
 
-def audits(
-    specs: Iterable[EnvSpec], sandbox: Sandbox, *, panel: bool = True, concurrency: int = 8
+def _audits(
+    specs: Iterable[EnvSpec], sandbox: Sandbox, panel: bool, concurrency: int = 8
 ) -> AsyncGenerator[tuple[EnvSpec, Audit]]:
     """Each environment with what was found out about it alone, in the order of the set."""
     return _in_order(specs, lambda spec: _audit(spec, sandbox, panel), concurrency)

@@ -21,8 +21,8 @@ import orjson
 from pydantic import JsonValue
 
 from toolfoundry.build.ledger import Packed
-from toolfoundry.build.pipeline import Built, Recipe, build_shard
-from toolfoundry.check import audits
+from toolfoundry.build.pipeline import Building, Built, Recipe
+from toolfoundry.check import Auditing
 from toolfoundry.check.audit import Audit
 from toolfoundry.check.report import Verdict
 from toolfoundry.cluster.shards import Finished, Row, Shard
@@ -119,15 +119,14 @@ class BuildWork(NamedTuple):
 
     @contextlib.contextmanager
     def open(self) -> Generator[DoShard]:
-        author, scaling = self.recipe.author(), self.recipe.profile.scaling
-        with Sandbox() as sandbox:
+        with Building(self.recipe).open() as build:
 
             def do(shard: Shard, _: Mapping[int, Row]) -> tuple[list[Row], dict[str, float]]:
                 rows: list[Row] = []
                 seconds: Counter[str] = Counter()
                 for first in range(shard.first, shard.first + shard.size, self.recipe.shard):
                     size = min(self.recipe.shard, shard.first + shard.size - first)
-                    built = build_shard([*islice(self.recipe.briefs(first), size)], author, scaling, sandbox)
+                    built = build([*islice(self.recipe.briefs(first), size)])
                     rows += [_packed_row(packed) for packed in built.packed]
                     for stage, spent in built.seconds.items():
                         seconds[stage] += spent  # type: ignore[assignment]  # a counter of seconds
@@ -173,16 +172,12 @@ class AuditWork(NamedTuple):
 
     @contextlib.contextmanager
     def open(self) -> Generator[DoShard]:
-        with self.envs.open(EnvSpec) as envs, Sandbox() as sandbox:
-
-            async def audit_all(good: Mapping[int, EnvSpec]) -> list[Row]:
-                places = iter(good)
-                found = audits(good.values(), sandbox, panel=self.panel)
-                return [_audit_row(next(places), spec, audit) async for spec, audit in found]
+        with self.envs.open(EnvSpec) as envs, Auditing(self.panel).open() as audit:
 
             def do(shard: Shard, _: Mapping[int, Row]) -> tuple[list[Row], dict[str, float]]:
                 good, bad = _records(envs, range(shard.first, shard.first + shard.size))
-                return sorted(bad + asyncio.run(audit_all(good))), {}
+                audits = zip(good.items(), audit([*good.values()]), strict=True)
+                return sorted(bad + [_audit_row(place, spec, found) for (place, spec), found in audits]), {}
 
             yield do
 
