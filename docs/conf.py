@@ -14,7 +14,11 @@ sys.path.insert(0, str(Path(__file__).parent / "_site"))
 project = "ToolFoundry"
 author = "the ToolFoundry authors"
 copyright = "the ToolFoundry authors, Apache-2.0"
-extensions = ["myst_parser", "pages"]  # the second is _site/pages.py: reference and gallery, made while building
+extensions = [
+    "myst_parser",
+    "sphinx_copybutton",
+    "pages",  # _site/pages.py: reference and gallery, made while building
+]
 exclude_patterns = ["_site", "out"]
 
 myst_heading_anchors = 4  # so that reward.md#frontier is a link, as on GitHub
