@@ -1,5 +1,4 @@
-"""Is a call made twice redundant for a network this small? Multi-hop conversations in which each result is read once, or
-twice, and how well the policies copy the name that the next call needs.
+"""Is a call made twice redundant for a network this small? How well names are copied from results read once, and twice.
 
     python experiments/copying.py [--seeds 0 1 2] [--rl-steps 600] [--out experiments/out]
 
@@ -45,7 +44,7 @@ def solves(answered: Answered) -> bool:
 
 
 def invents(answered: Answered) -> bool:
-    """Whether a call of the response names something that the conversation does not; one that is unreadable does not."""
+    """Whether a call of the response names what the conversation does not; an unreadable call names nothing."""
     said = "\n".join(message.content for message in answered.prefix.messages)
     names: list[str] = []
     for call in answered.message.tool_calls:
