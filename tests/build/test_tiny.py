@@ -248,6 +248,12 @@ def test_harder_tools_pass_every_gate(sandbox):
                 assert all(result.error is None and result.content != one for result in session.batch(others))
 
 
+def test_the_tables_of_a_generalised_tool_are_never_all_alike(sandbox):
+    """Seven tables, each drawn from six: number 2543 of this seed draws the same seven times."""
+    [draft] = drafts(1, profile=harder(generalize=2), first=2543)
+    assert check([spec_of(draft)], sandbox).defects == 0
+
+
 def test_a_generalised_tool_takes_the_place_of_all_of_its_noun():
     """No other tool of the environment answers what a gold one does, whatever its arguments."""
     for draft in drafts(150, profile=harder(generalize=2)):

@@ -325,8 +325,7 @@ class TinyAuthor:
             if document.name not in draft.sources:
                 relation, form = _read(document)
                 rng = generator(*self._seed, "deploy", draft.brief.index, document.name)
-                served = _served(relation) if form.wide else [relation]
-                tables = {one.modifier: _table(one, plan, rng) for one in served}
+                tables = _tables(_served(relation) if form.wide else [relation], plan, rng)
                 if form == _PLAIN:
                     sources[document.name] = _source(relation, tables[relation.modifier], rng)
                 else:
@@ -469,6 +468,15 @@ def _near(free: Sequence[Relation], gold: Relation, rng: random.Random) -> list[
     return [relation for relation in free if relation.noun == gold.noun]
 
 
+def _tables(served: Sequence[Relation], plan: _Plan, rng: random.Random) -> dict[str, dict[str, str]]:
+    """The facts of a tool by modifier. Several are never all alike: the modifier would have no effect."""
+    while True:
+        tables = {relation.modifier: _table(relation, plan, rng) for relation in served}
+        first, *rest = tables.values()
+        if not rest or any(table != first for table in rest):
+            return tables
+
+
 def _table(relation: Relation, plan: _Plan, rng: random.Random) -> dict[str, str]:
     """The facts of a tool. Only gold rows give entities of the question, so no other call gives a golden."""
     table = {hop.about: hop.answer for hop in plan.hops if hop.relation == relation}
@@ -489,12 +497,6 @@ def _ends(hop: _Hop, kind: str) -> list[str]:
     return [name for end, name in ends if end == kind]
 
 
-def _two_rows(table: dict[str, str]) -> tuple[str, str]:
-    """Two names with different facts."""
-    first = next(iter(table))
-    return first, next(name for name, value in table.items() if value != table[first])
-
-
 def _served(relation: Relation) -> list[Relation]:
     """The relations that a wide tool serves: the noun with each modifier that makes it another one."""
     return [one for one in RELATIONS if one.noun == relation.noun and one.modifier]
@@ -503,12 +505,13 @@ def _served(relation: Relation) -> list[Relation]:
 def _trial(tool: str, relation: Relation, form: _Form, tables: dict[str, dict[str, str]]) -> Trial:
     """A call that works, and for each parameter another value with which it gives something else."""
     modifier, table = next(iter(tables.items()))
-    one, other = _two_rows(table)
+    pairs = ((name, key) for name in table for key, rows in tables.items() if rows[name] != table[name])
+    one, elsewhere = next(pairs) if form.wide else (next(iter(table)), "")
+    other = next(name for name, value in table.items() if value != table[one])
     arguments: dict[str, JsonValue] = {relation.source: [one] if form.listed else one}
     variants: dict[str, JsonValue] = {relation.source: [other] if form.listed else other}
     if form.wide:
-        arguments[_WIDE] = modifier
-        variants[_WIDE] = next(name for name, rows in tables.items() if rows.get(one) not in (None, table[one]))
+        arguments[_WIDE], variants[_WIDE] = modifier, elsewhere
     return Trial(tool=tool, arguments=arguments, variants={**variants, **{o: o for o in _OPTIONS[: form.further]}})
 
 
