@@ -75,9 +75,9 @@ def server(envs):
 
 
 @contextlib.asynccontextmanager
-async def serving(files, executor, **options):
+async def serving(files, executor, host="127.0.0.1", **options):
     """Our server in this process; gives its URL, and stops it at the end."""
-    with listen("127.0.0.1", 0) as bound:
+    with listen(host, 0) as bound:
         running = http_server(open_app(files, executor, **options), bound)
         task = asyncio.create_task(running.serve([bound]))
         try:
@@ -445,6 +445,26 @@ def test_pages_of_others_are_refused(capital):
                     await socket.send('{"type": "reset", "data": {}}')
                     assert json.loads(await socket.recv())["type"] == "observation"
                 assert (await asyncio.to_thread(fetch, f"{url}/health", Origin=own))[0] == 200
+
+    asyncio.run(ask())
+
+
+def test_pages_of_others_are_refused_on_every_address_too(capital):
+    """Bound to every address, as in a container, it answers to any name, and to the pages of that name alone."""
+    import websockets
+
+    async def ask():
+        async with serving(capital, CannedExecutor(TABLE), host="0.0.0.0") as url:
+            port = url.rpartition(":")[2]
+            for origin in (f"http://evil.example:{port}", "null"):
+                with pytest.raises(websockets.InvalidStatus, match="403"):
+                    await websockets.connect(f"ws://127.0.0.1:{port}/ws", origin=origin)
+            async with websockets.connect(f"ws://127.0.0.1:{port}/ws", origin=f"http://127.0.0.1:{port}") as socket:
+                await socket.send('{"type": "reset", "data": {}}')
+                assert json.loads(await socket.recv())["type"] == "observation"
+            plain = {"Host": "envs.example", "Origin": "https://envs.example"}
+            assert (await asyncio.to_thread(fetch, f"http://127.0.0.1:{port}/health", **plain))[0] == 200
+            assert (await asyncio.to_thread(fetch, f"http://127.0.0.1:{port}/health"))[0] == 200
 
     asyncio.run(ask())
 

@@ -383,22 +383,22 @@ async def _explain(_: Any, error: Exception) -> Any:
 def http_server(app: Any, bound: socket.socket, *, host: str = "127.0.0.1") -> Any:
     """The server of an application at a listening socket; `await it.serve([bound])` runs it until a signal.
 
-    Where only this machine reaches it, it answers to the names of loopback and to `host` alone, and not to a page in a
-    browser that comes from elsewhere: such a page may be called by a name that was made to point here (DNS rebinding),
-    or open a WebSocket, which browsers let every page do.
+    It does not answer to a page in a browser that comes from elsewhere: browsers let every page open a WebSocket. Where
+    only this machine reaches it, it answers to the names of loopback and to `host` alone, since such a page may be
+    called by a name that was made to point here (DNS rebinding).
     """
     import uvicorn
 
-    if is_loopback(bound):
-        app.add_middleware(_LocalOnly, names=frozenset({"127.0.0.1", "localhost", "::1", host.lower()}))
+    names = frozenset({"127.0.0.1", "localhost", "::1", host.lower()}) if is_loopback(bound) else None
+    app.add_middleware(_OwnPagesOnly, names=names)
     # Without uvicorn's own logging, which writes to standard output; what is wrong still goes to standard error.
     return uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=2))
 
 
-class _LocalOnly:
-    """Refuses what asks for another host than these names, or comes from a page of another (ASGI)."""
+class _OwnPagesOnly:
+    """Refuses what comes from a page of another host, and what asks for another than these names (None: any) (ASGI)."""
 
-    def __init__(self, app: Any, names: frozenset[str]) -> None:
+    def __init__(self, app: Any, names: frozenset[str] | None) -> None:
         self._app, self._names = app, names
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -406,9 +406,11 @@ class _LocalOnly:
 
         if scope["type"] in ("http", "websocket"):
             headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
-            if _name_in(f"//{headers.get(b'host', '')}") not in self._names:
+            host = _name_in(f"//{headers.get(b'host', '')}")
+            if self._names is not None and host not in self._names:
                 return await PlainTextResponse("Invalid host header", 400)(scope, receive, send)
-            if b"origin" in headers and _name_in(headers[b"origin"]) not in self._names:
+            page = _name_in(headers[b"origin"]) if b"origin" in headers else None
+            if b"origin" in headers and (page is None or page not in (self._names or {host})):
                 return await PlainTextResponse("Invalid origin", 403)(scope, receive, send)
         return await self._app(scope, receive, send)
 
