@@ -409,8 +409,8 @@ class _OwnPagesOnly:
             host = _name_in(f"//{headers.get(b'host', '')}")
             if self._names is not None and host not in self._names:
                 return await PlainTextResponse("Invalid host header", 400)(scope, receive, send)
-            page = _name_in(headers[b"origin"]) if b"origin" in headers else None
-            if b"origin" in headers and (page is None or page not in (self._names or {host})):
+            origin = headers.get(b"origin")
+            if origin is not None and (_name_in(origin) or "") not in (self._names or {host}):
                 return await PlainTextResponse("Invalid origin", 403)(scope, receive, send)
         return await self._app(scope, receive, send)
 
