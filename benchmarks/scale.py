@@ -110,7 +110,10 @@ def watch(envs: Path, what: str, n: int, words: list[str], progress: Callable[[]
 
 
 def usage(pid: int) -> tuple[float, float, float] | None:
-    """CPU seconds of a process with all its children, of itself alone, and memory of all in MB; None if it is gone."""
+    """CPU seconds of a process with its children, of itself alone, and memory of all in MB; None if it is gone.
+
+    Workers of the sandbox that have ended are in no account: the first figure is too small where they do much.
+    """
     cpu = own = memory = 0.0
     waiting = [pid]
     while waiting:
@@ -254,7 +257,8 @@ def about_run(path: Path, samples: list[dict[str, Any]], given: argparse.Namespa
     yield f"## {what}: {n:,} `{profile}`\n"
     yield "| | |\n|---|---|"
     yield f"| environments a second | {n / seconds:,.1f} |"
-    yield f"| CPU seconds of an environment, all processes / the one that writes | {cpu / n:.4f} / {own / n:.6f} |"
+    yield f"| core-ms of an environment ({given.jobs} cores, busy or not) | {given.jobs * seconds / n * 1e3:.2f} |"
+    yield f"| CPU ms: processes that live / the one that writes | {cpu / n * 1e3:.2f} / {own / n * 1e3:.3f} |"
     halves = f"{statistics.mean(memory[:middle] or memory):,.0f}, {statistics.mean(memory[middle:]):,.0f}"
     yield f"| memory, all processes: first half, second half, peak | {halves}, {max(memory):,.0f} MB |"
     grows = slope(samples[middle:], n) * 1e3
@@ -262,15 +266,15 @@ def about_run(path: Path, samples: list[dict[str, Any]], given: argparse.Namespa
     if envs.exists():
         yield f"| bytes of an environment | {envs.stat().st_size / n:,.0f} |"
     if what == "build":
-        yield "\n| environments | seconds | CPU s | CPU ms an environment up to here |\n|---|---|---|---|"
+        yield "\n| environments | seconds | core-ms an environment up to here |\n|---|---|---|"
         for sample in curve(samples, n):
-            each = sample["cpu_s"] / sample["records"] * 1e3
-            yield f"| {sample['records']:,} | {sample['seconds']:,.0f} | {sample['cpu_s']:,.0f} | {each:.2f} |"
+            each = given.jobs * sample["seconds"] / sample["records"] * 1e3
+            yield f"| {sample['records']:,} | {sample['seconds']:,.0f} | {each:.2f} |"
     cores = given.nodes * given.node_cores
     early = next((s for s in samples if (s["records"] or 0) >= 0.1 * n), None)  # the start is no part of the rest
     more = n - early["records"] if early is not None and early["records"] < n else n
-    later = early if more < n and early is not None else {"cpu_s": 0.0, "own_cpu_s": 0.0}
-    at_once = 1e6 * (cpu - later["cpu_s"]) / more / cores / 60
+    later = early if more < n and early is not None else {"seconds": 0.0, "own_cpu_s": 0.0}
+    at_once = 1e6 * given.jobs * (seconds - later["seconds"]) / more / cores / 60
     writing = 1e6 * (own - later["own_cpu_s"]) / more / 60
     alone = own > cpu / 2  # one process did the work as well
     one = "" if alone else f"; what one process does for all of them: {writing:,.1f} min"
