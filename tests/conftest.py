@@ -1,11 +1,15 @@
 """Shared fixtures. No test leaves loopback, and benchmark data is read where it is, never copied."""
 
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
+
+# A shell that starts `make test &` lets it ignore Ctrl-C, and what the tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -141,17 +141,13 @@ def test_an_environment_given_twice_is_played_once(run, envs, tmp_path):
 def test_an_interrupt_is_said(envs, tmp_path):
     """Exit code 130, one line, and the file is whole."""
     with serve(lambda request: replace(model(request), delay_s=0.2)) as base_url:
-        command = [sys.executable, "-X", "faulthandler", "-m", "toolfoundry.cli", "rollout", envs, *OPENAI, base_url]
-        command += ["--samples", "50", "-o", tmp_path / "m.jsonl", "--concurrency", "2"]
+        command = [sys.executable, "-m", "toolfoundry.cli", "rollout", envs, *OPENAI, base_url, "--samples", "50"]
+        command += ["-o", tmp_path / "m.jsonl", "--concurrency", "2"]
         running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         while not (tmp_path / "m.jsonl").exists() or (tmp_path / "m.jsonl").read_bytes().count(b"\n") < 3:
             time.sleep(0.02)
         running.send_signal(signal.SIGINT)
-        try:
-            _, err = running.communicate(timeout=30)
-        except subprocess.TimeoutExpired:
-            running.send_signal(signal.SIGABRT)  # the fault handler says where it stands
-            pytest.fail(running.communicate()[1])
+        _, err = running.communicate(timeout=30)
     assert running.returncode == 130
     assert "interrupted" in err
     assert "Traceback" not in err
